@@ -1,0 +1,263 @@
+"""One TCP connection carrying one engine: a reader, a writer, deadlines. Knows no dialect.
+
+The writer task alone owns the sending side, so a caller that is cancelled never cuts a PDU in half. Every exchange ends:
+with its replies, with a deadline that runs from the last progress of its queue, or with the connection.
+"""
+
+from __future__ import annotations
+
+import bisect
+import logging
+import math
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+import trio
+
+from smbfuse.engine.exchange import Engine, Exchange
+from smbfuse.errors import ConnectionLost, ProtocolError, SmbError, Timeout
+from smbfuse.wire import nbss
+from smbfuse.wire.record import Buffer
+
+log = logging.getLogger(__name__)
+
+ReplyT = TypeVar("ReplyT")
+
+SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
+FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
+
+
+class ByteStream(Protocol):
+    """What a connection needs of a transport."""
+
+    peer: str
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Fill the start of `buffer`, return the count; 0 is the end."""
+        ...
+
+    async def send_all(self, buffers: Sequence[Buffer]) -> None:
+        """Send every byte of `buffers` in order. Cancelled: nobody knows how much was sent."""
+        ...
+
+    def close(self) -> None:
+        """Close at once; whoever waits on the stream is woken with an error."""
+        ...
+
+
+class Progress:
+    """When did bytes last arrive that concern an exchange or one submitted before it?
+
+    A stack of (sequence, time), both ascending: an arrival for sequence s makes every later entry obsolete, because
+    whoever waits behind s has made progress too. Amortised O(1) to add, O(log n) to ask.
+    """
+
+    __slots__ = ("_sequences", "_times")
+
+    def __init__(self) -> None:
+        self._sequences: list[int] = []
+        self._times: list[float] = []
+
+    def note(self, sequence: int, now: float) -> None:
+        """Record that bytes for exchange `sequence` arrived at `now`."""
+        keep = bisect.bisect_left(self._sequences, sequence)
+        del self._sequences[keep:], self._times[keep:]
+        self._sequences.append(sequence)
+        self._times.append(now)
+
+    def last(self, sequence: int) -> float:
+        """Return the time of the last progress of exchange `sequence`'s queue; -inf if there was none."""
+        at = bisect.bisect_right(self._sequences, sequence) - 1
+        return self._times[at] if at >= 0 else -math.inf
+
+
+class Connection:
+    """Carries one engine over one stream.
+
+    Use: `nursery.start_soon(connection.run)`, then `await connection.perform(exchange)` for each exchange that the
+    engine made. After the end of the connection every call raises ConnectionLost; `lost_because` says why.
+    """
+
+    def __init__(self, stream: ByteStream, engine: Engine, *, timeo_s: float) -> None:
+        self.stream = stream
+        self.engine = engine
+        self.timeo_s = timeo_s
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.lost_because: SmbError | None = None
+        self.ended = trio.Event()  # set when the connection is over, whoever ended it
+        self.last_received = -math.inf
+        self._progress = Progress()
+        self._work = trio.Event()  # wakes the writer
+        self._idle = trio.Event()  # set while the writer has nothing to send
+        self._leaving = False
+
+    def __repr__(self) -> str:
+        state = f"lost: {self.lost_because}" if self.lost_because else "open"
+        return f"<Connection {self.stream.peer} {state}, {self.engine.statistics()}>"
+
+    async def run(self) -> None:
+        """Carry bytes until the connection ends; never raises for what the network or the server does."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
+            self._end(ConnectionLost(f"connection to {self.stream.peer} broke: {_first(errors)}", sent=True))
+        except* ProtocolError as errors:
+            self._end(ConnectionLost(f"{self.stream.peer} broke the protocol: {_first(errors)}", sent=True))
+        finally:
+            self._end(ConnectionLost(f"connection to {self.stream.peer} closed", sent=True))
+
+    async def perform(self, exchange: Exchange[ReplyT], *, timeo_s: float | None = None) -> list[ReplyT]:
+        """Send what the engine has ready and wait for the exchange's replies.
+
+        Cancelled: the exchange is abandoned (CANCEL where the protocol has it), the PDU is never cut.
+        Raises: ConnectionLost, Timeout (the deadline passed without progress), what the engine found wrong.
+        """
+        if not exchange.done:
+            finished = trio.Event()
+            exchange.on_done = finished.set
+            self.post()
+            patience = self.timeo_s if timeo_s is None else timeo_s
+            try:
+                await self._wait(exchange, finished, patience)
+            except trio.Cancelled:
+                self._abandon(exchange)
+                raise
+        if exchange.error is not None:
+            raise exchange.error
+        return exchange.replies
+
+    def post(self) -> None:
+        """Let the writer send what the engine has ready, without waiting for anything."""
+        if self.lost_because is not None:
+            self.engine.lost(self.lost_because)
+            return
+        self._work.set()
+
+    def abort(self, error: SmbError) -> None:
+        """End the connection at once with `error` for everybody who waits."""
+        self._end(error)
+
+    async def aclose(self) -> None:
+        """Send what is queued, within two seconds, then close. Never raises."""
+        with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+            while self.lost_because is None and not self._idle.is_set():
+                await self._idle.wait()
+        self._leaving = True
+        self._end(ConnectionLost(f"connection to {self.stream.peer} was closed by us", sent=True))
+
+    async def _wait(self, exchange: Exchange[ReplyT], finished: trio.Event, patience: float) -> None:
+        started = trio.current_time()
+        while True:
+            deadline = max(started, self._progress.last(exchange.sequence)) + patience
+            with trio.move_on_at(deadline):
+                await finished.wait()
+                return
+            if exchange.done:
+                return
+            if max(started, self._progress.last(exchange.sequence)) + patience <= trio.current_time():
+                self._abandon(exchange)
+                raise Timeout(f"{exchange.label}: no answer from {self.stream.peer} within {patience:g} s")
+
+    def _abandon(self, exchange: Exchange[ReplyT]) -> None:
+        if not exchange.done:
+            exchange.abandoned = True
+            self.engine.cancel(exchange)
+            self.post()
+
+    async def _write(self) -> None:
+        while True:
+            # No await between asking the engine and clearing the event, or work would be slept over.
+            pdus = self.engine.outgoing()
+            if not pdus:
+                self._idle.set()
+                self._work = trio.Event()
+                await self._work.wait()
+                continue
+            self._idle = trio.Event()
+            buffers = [buffer for pdu in pdus for buffer in pdu]
+            await self.stream.send_all(buffers)
+            self.bytes_sent += sum(len(buffer) for buffer in buffers)
+
+    async def _read(self) -> None:
+        scratch = memoryview(bytearray(SCRATCH_SIZE))
+        filled = 0
+        while True:
+            count = await self.stream.receive_into(scratch[filled:])
+            if count == 0:
+                return
+            self._received(count)
+            filled += count
+            filled = await self._take_pdus(scratch, filled)
+
+    async def _take_pdus(self, scratch: memoryview, filled: int) -> int:
+        """Hand over the PDUs in `scratch[:filled]`; return how many bytes stay at its start."""
+        start = 0
+        while filled - start >= nbss.HEADER_SIZE:
+            kind, length = nbss.decode_header(scratch[start : start + nbss.HEADER_SIZE])
+            body = start + nbss.HEADER_SIZE
+            if kind == nbss.KEEPALIVE:
+                start = body + length
+                if start > filled:
+                    raise ProtocolError("a session keepalive with a body")
+                continue
+            if kind != nbss.SESSION_MESSAGE:
+                raise ProtocolError(f"session packet of type 0x{kind:02X} within a session")
+            have = min(filled - body, length)
+            if have < length and body + length <= len(scratch):
+                self._note_owner(scratch[body : body + have])
+                break  # small and unfinished: more of it fits behind what is there
+            pdu = memoryview(bytearray(length))
+            pdu[:have] = scratch[body : body + have]
+            start = body + have
+            if have < length:
+                await self._receive_rest(pdu, have)
+            self._note_owner(pdu)
+            self.engine.arrived(pdu)
+            self.post()
+        if start:
+            rest = filled - start
+            scratch[:rest] = bytes(scratch[start:filled])
+            return rest
+        return filled
+
+    async def _receive_rest(self, pdu: memoryview, have: int) -> None:
+        while have < len(pdu):
+            self._note_owner(pdu[:have])
+            count = await self.stream.receive_into(pdu[have:])
+            if count == 0:
+                raise ProtocolError(f"the connection ended after {have} of {len(pdu)} bytes of a message")
+            self._received(count)
+            have += count
+
+    def _received(self, count: int) -> None:
+        self.bytes_received += count
+        self.last_received = trio.current_time()
+
+    def _note_owner(self, prefix: memoryview) -> None:
+        if len(prefix) < 4:
+            return
+        owner = self.engine.owner(prefix)
+        # What cannot be told apart (sealed, unsolicited) is life for everybody.
+        self._progress.note(0 if owner is None else owner, self.last_received)
+
+    def _end(self, error: SmbError) -> None:
+        if self.lost_because is not None:
+            return
+        self.lost_because = error
+        if not self._leaving:
+            log.info("connection ended peer=%s reason=%s", self.stream.peer, error)
+        self.stream.close()
+        self.engine.lost(error)
+        self.ended.set()
+        self._idle.set()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

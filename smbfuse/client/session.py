@@ -1,0 +1,56 @@
+"""What a login gives, whatever the dialect: the seam between dialing and sharing."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from smbfuse.client.connection import Connection
+from smbfuse.share import Share
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who answered, and how well protected: a later connection of the same mount must be no less.
+
+    Ranks grow with strength, so that two identities compare field by field: `dialect` is the DialectRevision (SMB1: 1);
+    `signing` and `sealing` are 0 for none. `server` is the ServerGuid (SMB1: the challenge-free identity, b"" when the
+    server gives none).
+    """
+
+    dialect: int
+    signing: int
+    sealing: int
+    server: bytes
+
+    def accepts(self, later: "Identity") -> str | None:
+        """Return None if `later` may replace this identity, else what became worse, in words for the user."""
+        if self.server and later.server != self.server:
+            return "another server answered"
+        if later.dialect < self.dialect:
+            return "the server offers an older dialect than before"
+        if later.signing < self.signing:
+            return "the server offers weaker signing than before"
+        if later.sealing < self.sealing:
+            return "the server offers weaker encryption than before"
+        return None
+
+
+class Session(Protocol):
+    """A login on one connection. Ends with the connection."""
+
+    @property
+    def connection(self) -> Connection: ...
+
+    @property
+    def identity(self) -> Identity: ...
+
+    async def connect_share(self, name: str) -> Share:
+        """Connect the tree `name` and return it as a Share.
+
+        Cost: 1 round trip (one more for FSCTL_VALIDATE_NEGOTIATE_INFO on 3.0 and 3.0.2, once a session).
+        Raises: NotFound (no such share), Denied, SecurityRefused.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Log off and close the connection, within two seconds. Never raises."""
+        ...

@@ -1,0 +1,137 @@
+"""Server statuses: value, errno, exception class. The only such table.
+
+NTSTATUS values: [MS-ERREF] 2.3.1. DOS errors (SMB1 servers that know no NTSTATUS): [MS-CIFS] 2.2.2.4. errno follows
+the Linux kernel client where POSIX does not decide, because users compare the two.
+"""
+
+import errno as posix
+from enum import IntEnum
+from typing import Self
+
+from smbfuse.errors import (
+    Busy,
+    Denied,
+    Exists,
+    NoSpace,
+    NotEmpty,
+    NotFound,
+    SessionGone,
+    StaleHandle,
+    StatusError,
+    Unsupported,
+    WrongKind,
+)
+
+
+class NtStatus(IntEnum):
+    """One row a status: value, errno for POSIX callers, exception class."""
+
+    errno: int
+    error: type[StatusError]
+
+    def __new__(cls, value: int, errno: int = posix.EIO, error: type[StatusError] = StatusError) -> Self:
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.errno = errno
+        member.error = error
+        return member
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        # A strange server gives a member called UNKNOWN_C0DEAD00 and EIO, never a ValueError.
+        if not isinstance(value, int) or not 0 <= value <= 0xFFFFFFFF:
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = f"UNKNOWN_{value:08X}"
+        member._value_ = value
+        member.errno = posix.EIO
+        member.error = StatusError
+        return member
+
+    SUCCESS = 0x00000000, 0
+    PENDING = 0x00000103, 0
+    NOTIFY_CLEANUP = 0x0000010B, 0
+    NOTIFY_ENUM_DIR = 0x0000010C, 0
+    BUFFER_OVERFLOW = 0x80000005, 0
+    NO_MORE_FILES = 0x80000006, 0
+    NO_MORE_ENTRIES = 0x8000001A, 0
+    STOPPED_ON_SYMLINK = 0x8000002D, posix.EOPNOTSUPP, Unsupported
+    MORE_PROCESSING_REQUIRED = 0xC0000016, posix.EIO
+    UNSUCCESSFUL = 0xC0000001, posix.EIO
+    NOT_IMPLEMENTED = 0xC0000002, posix.EOPNOTSUPP, Unsupported
+    INVALID_INFO_CLASS = 0xC0000003, posix.EOPNOTSUPP, Unsupported
+    INFO_LENGTH_MISMATCH = 0xC0000004, posix.EIO
+    INVALID_HANDLE = 0xC0000008, posix.ESTALE, StaleHandle
+    INVALID_PARAMETER = 0xC000000D, posix.EINVAL
+    NO_SUCH_DEVICE = 0xC000000E, posix.ENXIO, NotFound
+    NO_SUCH_FILE = 0xC000000F, posix.ENOENT, NotFound
+    INVALID_DEVICE_REQUEST = 0xC0000010, posix.EOPNOTSUPP, Unsupported
+    END_OF_FILE = 0xC0000011, posix.ENODATA
+    NO_MEDIA_IN_DEVICE = 0xC0000013, posix.ENOMEDIUM
+    ACCESS_DENIED = 0xC0000022, posix.EACCES, Denied
+    BUFFER_TOO_SMALL = 0xC0000023, posix.EIO
+    OBJECT_TYPE_MISMATCH = 0xC0000024, posix.EINVAL, WrongKind
+    OBJECT_NAME_INVALID = 0xC0000033, posix.ENOENT, NotFound
+    OBJECT_NAME_NOT_FOUND = 0xC0000034, posix.ENOENT, NotFound
+    OBJECT_NAME_COLLISION = 0xC0000035, posix.EEXIST, Exists
+    OBJECT_PATH_INVALID = 0xC0000039, posix.ENOTDIR, WrongKind
+    OBJECT_PATH_NOT_FOUND = 0xC000003A, posix.ENOENT, NotFound
+    OBJECT_PATH_SYNTAX_BAD = 0xC000003B, posix.ENOENT, NotFound
+    SHARING_VIOLATION = 0xC0000043, posix.EBUSY, Busy
+    FILE_LOCK_CONFLICT = 0xC0000054, posix.EACCES, Busy
+    LOCK_NOT_GRANTED = 0xC0000055, posix.EACCES, Busy
+    DELETE_PENDING = 0xC0000056, posix.ENOENT, NotFound
+    PRIVILEGE_NOT_HELD = 0xC0000061, posix.EPERM, Denied
+    WRONG_PASSWORD = 0xC000006A, posix.EACCES, Denied
+    LOGON_FAILURE = 0xC000006D, posix.EACCES, Denied
+    ACCOUNT_RESTRICTION = 0xC000006E, posix.EACCES, Denied
+    INVALID_LOGON_HOURS = 0xC000006F, posix.EACCES, Denied
+    INVALID_WORKSTATION = 0xC0000070, posix.EACCES, Denied
+    PASSWORD_EXPIRED = 0xC0000071, posix.EKEYEXPIRED, Denied
+    ACCOUNT_DISABLED = 0xC0000072, posix.EACCES, Denied
+    NO_SUCH_USER = 0xC0000064, posix.EACCES, Denied
+    DISK_FULL = 0xC000007F, posix.ENOSPC, NoSpace
+    INSUFFICIENT_RESOURCES = 0xC000009A, posix.EAGAIN
+    MEDIA_WRITE_PROTECTED = 0xC00000A2, posix.EROFS, Denied
+    FILE_IS_A_DIRECTORY = 0xC00000BA, posix.EISDIR, WrongKind
+    NOT_SUPPORTED = 0xC00000BB, posix.EOPNOTSUPP, Unsupported
+    NETWORK_NAME_DELETED = 0xC00000C9, posix.EHOSTDOWN, SessionGone
+    NETWORK_ACCESS_DENIED = 0xC00000CA, posix.EACCES, Denied
+    BAD_DEVICE_TYPE = 0xC00000CB, posix.ENODEV, NotFound
+    BAD_NETWORK_NAME = 0xC00000CC, posix.ENOENT, NotFound
+    REQUEST_NOT_ACCEPTED = 0xC00000D0, posix.EUSERS, Busy
+    NOT_SAME_DEVICE = 0xC00000D4, posix.EXDEV
+    FILE_RENAMED = 0xC00000D5, posix.ENOENT, NotFound
+    DIRECTORY_NOT_EMPTY = 0xC0000101, posix.ENOTEMPTY, NotEmpty
+    NOT_A_DIRECTORY = 0xC0000103, posix.ENOTDIR, WrongKind
+    NAME_TOO_LONG = 0xC0000106, posix.ENAMETOOLONG
+    TOO_MANY_OPENED_FILES = 0xC000011F, posix.EMFILE, Busy
+    CANCELLED = 0xC0000120, posix.EIO
+    CANNOT_DELETE = 0xC0000121, posix.EACCES, Denied
+    FILE_DELETED = 0xC0000123, posix.ENOENT, NotFound
+    FILE_CLOSED = 0xC0000128, posix.ESTALE, StaleHandle
+    LOGON_TYPE_NOT_GRANTED = 0xC000015B, posix.EACCES, Denied
+    USER_SESSION_DELETED = 0xC0000203, posix.EHOSTDOWN, SessionGone
+    PASSWORD_MUST_CHANGE = 0xC0000224, posix.EKEYEXPIRED, Denied
+    NOT_FOUND = 0xC0000225, posix.ENOENT, NotFound
+    ACCOUNT_LOCKED_OUT = 0xC0000234, posix.EACCES, Denied
+    ACCOUNT_EXPIRED = 0xC0000193, posix.EKEYEXPIRED, Denied
+    CONNECTION_REFUSED = 0xC0000236, posix.ECONNREFUSED
+    PATH_NOT_COVERED = 0xC0000257, posix.EREMOTE, Unsupported
+    IO_REPARSE_TAG_NOT_HANDLED = 0xC0000279, posix.EOPNOTSUPP, Unsupported
+    NOT_A_REPARSE_POINT = 0xC0000275, posix.EINVAL, WrongKind
+    NETWORK_SESSION_EXPIRED = 0xC000035C, posix.EKEYEXPIRED, SessionGone
+    SMB_BAD_FID = 0x00060001, posix.ESTALE, StaleHandle
+    SMB_BAD_TID = 0x00050002, posix.EHOSTDOWN, SessionGone
+    SMB_BAD_UID = 0x005B0002, posix.EHOSTDOWN, SessionGone
+    SMB_BAD_COMMAND = 0x00160002, posix.EOPNOTSUPP, Unsupported
+
+
+def error(status: int, operation: str, path: str | None = None) -> StatusError:
+    """Return the exception for an error `status`, ready to be raised.
+
+    `operation` is what was asked in the protocol's words ("CREATE"), `path` what it was asked of.
+    """
+    row = NtStatus(status)
+    where = f" {path!r}" if path is not None else ""
+    return row.error(f"{operation}{where}: {row.name} (0x{status:08X})", status=status, errno=row.errno or posix.EIO)
