@@ -4,6 +4,7 @@ Every error that crosses a room's border is one of these. `errno` is what a POSI
 Linux kernel's SMB client where POSIX does not decide, because users compare the two.
 """
 
+import enum
 import errno as posix
 
 
@@ -135,10 +136,24 @@ class ConnectionLost(SmbError):
         self.sent = sent
 
 
-class ConnectFailed(ConnectionLost):
-    """No connection could be made: wrong name, closed port, refused NetBIOS name, unreachable network."""
+class Reason(enum.Enum):
+    """Why no connection could be made; the command line turns each into its own exit code."""
 
-    def __init__(self, message: str, *, reason: str, errno: int | None = None) -> None:
+    NO_SUCH_HOST = "no such host"
+    REFUSED = "connection refused"
+    UNREACHABLE = "network unreachable"
+    TIMED_OUT = "no answer"
+    NETBIOS_ONLY = "only the NetBIOS port answers"
+    NETBIOS_REFUSED = "NetBIOS name refused"
+    SMB1_ONLY = "the server speaks only SMB1"
+    SMB2_ONLY = "the server does not speak SMB1"
+    NOT_SMB = "no SMB server answers"
+
+
+class ConnectFailed(ConnectionLost):
+    """No connection could be made: wrong name, closed port, refused NetBIOS name, no dialect in common."""
+
+    def __init__(self, message: str, *, reason: Reason, errno: int | None = None) -> None:
         super().__init__(message, sent=False, errno=errno)
         self.reason = reason
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 import bisect
 import logging
 import math
-from collections.abc import Sequence
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import trio
 
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.errors import ConnectionLost, ProtocolError, SmbError, Timeout
 from smbfuse.wire import nbss
-from smbfuse.wire.record import Buffer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smbfuse.wire.record import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ ReplyT = TypeVar("ReplyT")
 
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
+PROBE_AFTER_S: Final = 5.0  # of silence while somebody waits: is anybody there?
+DEAD_AFTER_S: Final = 10.0  # of silence: no. Both shrink with a short `timeo`, which must leave time to dial again
 
 
 class ByteStream(Protocol):
@@ -88,6 +93,8 @@ class Connection:
         self.ended = trio.Event()  # set when the connection is over, whoever ended it
         self.last_received = -math.inf
         self._progress = Progress()
+        self._waiting: dict[int, float] = {}  # sequence of each exchange waited for -> since when, oldest first
+        self._somebody_waits = trio.Event()  # wakes the watchdog
         self._work = trio.Event()  # wakes the writer
         self._idle = trio.Event()  # set while the writer has nothing to send
         self._leaving = False
@@ -101,6 +108,7 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
+                nursery.start_soon(self._watch)
                 await self._read()
                 nursery.cancel_scope.cancel()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
@@ -120,12 +128,15 @@ class Connection:
             finished = trio.Event()
             exchange.on_done = finished.set
             self.post()
-            patience = self.timeo_s if timeo_s is None else timeo_s
+            self._waiting[exchange.sequence] = trio.current_time()
+            self._somebody_waits.set()
             try:
-                await self._wait(exchange, finished, patience)
+                await self._wait(exchange, finished, self.timeo_s if timeo_s is None else timeo_s)
             except trio.Cancelled:
                 self._abandon(exchange)
                 raise
+            finally:
+                del self._waiting[exchange.sequence]
         if exchange.error is not None:
             raise exchange.error
         return exchange.replies
@@ -181,6 +192,30 @@ class Connection:
             buffers = [buffer for pdu in pdus for buffer in pdu]
             await self.stream.send_all(buffers)
             self.bytes_sent += sum(len(buffer) for buffer in buffers)
+
+    async def _watch(self) -> None:
+        """Ask a silent server for a sign of life while somebody waits for it, and end the connection without one."""
+        probe_after = min(PROBE_AFTER_S, self.timeo_s / 6)
+        dead_after = min(DEAD_AFTER_S, self.timeo_s / 3)
+        probed = False
+        while True:
+            if not self._waiting:
+                probed = False
+                self._somebody_waits = trio.Event()
+                await self._somebody_waits.wait()
+                continue
+            alive_at = max(self.last_received, next(iter(self._waiting.values())))
+            silent = trio.current_time() - alive_at
+            if silent >= dead_after:
+                self._end(ConnectionLost(f"no sign of life from {self.stream.peer} for {silent:.0f} s", sent=True))
+                return
+            if silent < probe_after:
+                probed = False
+            elif not probed:
+                probed = True
+                self.engine.ping()
+                self.post()
+            await trio.sleep_until(alive_at + (dead_after if probed else probe_after))
 
     async def _read(self) -> None:
         scratch = memoryview(bytearray(SCRATCH_SIZE))

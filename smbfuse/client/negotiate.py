@@ -1,0 +1,144 @@
+"""From an address to a login: dial, agree on a dialect, log in. And if that fails, find out why.
+
+`vers=` decides how the first message looks. The default offers 2.0.2 to 3.1.1 in an SMB2 NEGOTIATE, and SMB1 is never
+spoken. `vers=auto` sends the SMB1 NEGOTIATE that both families understand and takes what the server answers; a cut is
+an error and never a reason to fall back, because an attacker can cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from smbfuse.client import transport
+from smbfuse.client.reconnect import Supervisor
+from smbfuse.client.shares import Shares
+from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
+from smbfuse.client.smb2_session import Smb2Session
+from smbfuse.config import Config, Vers
+from smbfuse.errors import ConnectFailed, ConnectionLost, ProtocolError, Reason, SmbError
+from smbfuse.wire import nbss
+
+if TYPE_CHECKING:
+    from smbfuse.client.session import Session
+    from smbfuse.client.transport import TcpStream
+
+log = logging.getLogger(__name__)
+
+# What an SMB1 NEGOTIATE offers when SMB2 would be welcome too.  [MS-SMB2] 3.2.4.2.2.1
+MULTI_PROTOCOL_DIALECTS: Final = ("NT LM 0.12", "SMB 2.002", "SMB 2.???")
+SMB1_MAGIC: Final = b"\xffSMB"
+SMB2_MAGIC: Final = b"\xfeSMB"
+
+
+async def open_source(config: Config, nursery: trio.Nursery) -> Shares:
+    """Connect, log in, connect the share, and return the mount's source of shares.
+
+    The connection's tasks live in `nursery`. Only the login is made for a whole server.
+
+    Cost: about 6 round trips.
+    Raises: ConnectFailed, AuthenticationFailed, SecurityRefused, NotFound (no such share), Denied.
+    """
+    dialer = Dialer(config)
+    supervisor = Supervisor(dialer, nursery, timeo_s=config.network.timeo_s)
+    shares = Shares(supervisor, config.target.share, path=config.target.path)
+    if config.target.whole_server:
+        await supervisor.session()
+    else:
+        await shares.share("")
+    return shares
+
+
+class Dialer:
+    """Makes the connections of one mount, each with its login."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._connected_before = False
+        self._told_of_smb1 = False
+
+    async def __call__(self, nursery: trio.Nursery) -> Session:
+        """Connect and log in.  Raises: ConnectFailed, AuthenticationFailed, SecurityRefused, ConnectionLost."""
+        stream = await transport.connect(self._config.target, self._config.network)
+        try:
+            session = await self._establish(stream, nursery)
+        except (ConnectionLost, ProtocolError) as error:
+            stream.close()
+            if self._connected_before or isinstance(error, ConnectFailed):
+                raise
+            raise await self._explain(error) from None
+        except BaseException:
+            stream.close()
+            raise
+        self._connected_before = True
+        return session
+
+    async def _establish(self, stream: TcpStream, nursery: trio.Nursery) -> Session:
+        config = self._config
+        vers = config.security.vers
+        family: type[Smb1Session | Smb2Session] = Smb1Session if vers is Vers.SMB1 else Smb2Session
+        first_reply = None
+        if vers is Vers.AUTO:
+            first_reply = await self._probe(stream)
+            if bytes(first_reply[:4]) == SMB1_MAGIC:
+                family = Smb1Session
+                if not self._told_of_smb1:
+                    self._told_of_smb1 = True
+                    log.warning(
+                        "%s speaks only SMB1, which protects nothing: mounted all the same, because of vers=auto",
+                        config.target.host,
+                    )
+        return await family.establish(
+            stream,
+            nursery,
+            target=config.target,
+            login=config.login,
+            security=config.security,
+            network=config.network,
+            first_reply=first_reply,
+        )
+
+    async def _probe(self, stream: TcpStream) -> memoryview:
+        """Send the NEGOTIATE that both families understand, and return the server's answer, whole."""
+        request = encode_negotiate_probe(MULTI_PROTOCOL_DIALECTS)
+        try:
+            with trio.fail_after(self._config.network.timeo_s):
+                await stream.send_all([nbss.frame(len(request)), request])
+                kind, reply = await stream.receive_packet()
+        except (OSError, trio.TooSlowError) as error:
+            raise ConnectionLost(f"{stream.peer} did not answer a NEGOTIATE: {error}", sent=True) from None
+        if kind != nbss.SESSION_MESSAGE or reply[:4] not in (SMB1_MAGIC, SMB2_MAGIC):
+            raise ProtocolError(f"{stream.peer} answered a NEGOTIATE with something that is not SMB")
+        return memoryview(bytearray(reply))
+
+    async def _explain(self, error: SmbError) -> SmbError:
+        """Find out with a second connection what the server speaks, if negotiating failed; else return `error`."""
+        config = self._config
+        try:
+            stream = await transport.connect(config.target, config.network)
+            try:
+                reply = await self._probe(stream)
+            finally:
+                stream.close()
+        except ProtocolError:
+            return ConnectFailed(
+                f"what listens on {config.target.host} is not an SMB server; check the port",
+                reason=Reason.NOT_SMB,
+            )
+        except SmbError:
+            return error
+        speaks_smb1 = bytes(reply[:4]) == SMB1_MAGIC
+        if speaks_smb1 and config.security.vers not in (Vers.SMB1, Vers.AUTO):
+            return ConnectFailed(
+                f"{config.target.host} speaks only SMB1, which protects nothing; if you trust the network, "
+                "mount it with -o vers=1.0",
+                reason=Reason.SMB1_ONLY,
+            )
+        if not speaks_smb1 and config.security.vers is Vers.SMB1:
+            return ConnectFailed(
+                f"{config.target.host} does not speak SMB1 (any more); leave out vers=1.0",
+                reason=Reason.SMB2_ONLY,
+            )
+        return error

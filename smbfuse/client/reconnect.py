@@ -1,0 +1,358 @@
+"""A share that outlives its connections: dialled again when lost, and what only reads repeated.
+
+Theory of operation. A `Supervisor` owns the login: one `Session` at a time, counted by `incarnation`. Whoever needs the
+session while there is none shares one dial with everybody else. `ReconnectingShare` stands in front of the dialect's
+share; each call names the incarnation it used, so that ten callers who lose the same connection cause one reconnect.
+
+Handles of an older incarnation are void. A file is opened again by its path and must be proven to be the same file
+(file id, creation, change and write time, size); a listing is begun again and the names already given are left out.
+A refused login is final: repeating it could lock the account.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Final, Protocol, TypeVar
+
+import trio
+
+from smbfuse.client.session import Identity, Session
+from smbfuse.errors import (
+    AuthenticationFailed,
+    ConnectionLost,
+    SecurityRefused,
+    SessionGone,
+    SmbError,
+    StaleHandle,
+    Timeout,
+)
+from smbfuse.share import (
+    DirEntry,
+    Features,
+    FileStat,
+    Limits,
+    OpenDirectory,
+    OpenFile,
+    OpenIntent,
+    Share,
+    ShareStatistics,
+    Space,
+)
+from smbfuse.status import NtStatus
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure, jittered, and never above the last
+LONGEST_PAUSE_S: Final = 10.0
+MOST_REPEATS: Final = 4  # of one call: a request that kills every connection is the request's fault
+FAREWELL_S: Final = 3.0  # longest that leaving may take
+
+
+class Dial(Protocol):
+    """Makes one connection with its login; its tasks live in the given nursery."""
+
+    async def __call__(self, nursery: trio.Nursery) -> Session: ...
+
+
+class Supervisor:
+    """Keeps one session alive for as long as a mount lives.
+
+    `await session()` gives the session in force and its incarnation, dialling if there is none.
+    """
+
+    def __init__(self, dial: Dial, nursery: trio.Nursery, *, timeo_s: float) -> None:
+        self._dial = dial
+        self._nursery = nursery
+        self.timeo_s = timeo_s
+        self.incarnation = 0
+        self.last_error: SmbError | None = None
+        self._session: Session | None = None
+        self._identity: Identity | None = None
+        self._final: SmbError | None = None
+        self._outcome: trio.Event | None = None  # set when the dial under way has ended, either way
+        self._closing = False
+
+    async def session(self) -> tuple[Session, int]:
+        """Return the session in force and its incarnation, waiting for a dial at most until the caller's deadline.
+
+        Raises: AuthenticationFailed and SecurityRefused (final), ConnectionLost (the dial failed).
+        """
+        while True:
+            if self._final is not None:
+                raise self._final
+            if self._session is not None and self._session.connection.lost_because is None:
+                return self._session, self.incarnation
+            if self._closing:
+                raise ConnectionLost("the mount is being closed", sent=False)
+            if self._outcome is None:
+                self._outcome = trio.Event()
+                self._nursery.start_soon(self._connect, self._outcome)
+            outcome = self._outcome
+            await outcome.wait()
+            if self._session is None and self._final is None and self.last_error is not None:
+                raise self.last_error
+
+    def discard(self, incarnation: int, why: SmbError) -> None:
+        """Give up the session of `incarnation`, if it is still the one in force: it no longer works."""
+        if incarnation == self.incarnation and self._session is not None:
+            self._session.connection.abort(ConnectionLost(str(why), sent=True))
+            self._session = None
+
+    async def aclose(self) -> None:
+        """Log off and end; later calls fail at once. Never raises."""
+        self._closing = True
+        session, self._session = self._session, None
+        if session is not None:
+            with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+                await session.aclose()
+
+    async def _connect(self, outcome: trio.Event) -> None:
+        try:
+            session = await self._dial(self._nursery)
+            worse = self._identity.accepts(session.identity) if self._identity is not None else None
+            if worse is not None:
+                session.connection.abort(ConnectionLost(worse, sent=False))
+                raise SecurityRefused(f"not connected again: {worse}; unmount and mount again if that is intended")
+            if self._closing:
+                await session.aclose()
+                return
+            self._session = session
+            self._identity = self._identity or session.identity
+            self.incarnation += 1
+            self.last_error = None
+            if self.incarnation > 1:
+                log.info("connected again peer=%s incarnation=%d", session.connection.stream.peer, self.incarnation)
+        except (AuthenticationFailed, SecurityRefused) as error:
+            self._final = self.last_error = error
+            if self.incarnation:
+                log.error("not connected again, and not tried any more: %s", error)
+        except SmbError as error:
+            self.last_error = error
+        finally:
+            self._outcome = None
+            outcome.set()
+
+
+class ReconnectingShare:
+    """A `Share` whose calls survive the loss of the connection, as all of them only read.
+
+    `path` is the folder of the share that the mount shows as its root.
+    """
+
+    def __init__(self, supervisor: Supervisor, name: str, *, path: str = "") -> None:
+        self._supervisor = supervisor
+        self.name = name
+        self._path = path
+        self.incarnation = 0
+        self._share: Share | None = None
+        self._session_incarnation = 0  # of the login that `_share` belongs to; 0: the tree is gone
+        self._connecting = trio.Lock()
+
+    @property
+    def limits(self) -> Limits:
+        return self._known().limits
+
+    @property
+    def features(self) -> Features:
+        return self._known().features
+
+    async def connect(self) -> None:
+        """Connect the tree now.  Raises: NotFound, Denied, and all that a dial may raise."""
+        await self.repeat(_nothing)
+
+    async def stat(self, path: str) -> FileStat:
+        return await self.repeat(lambda share: share.stat(self._below(path)))
+
+    async def open(self, path: str, intent: OpenIntent) -> ReconnectingFile:
+        below = self._below(path)
+        file = await self.repeat(lambda share: share.open(below, intent))
+        return ReconnectingFile(self, below, file)
+
+    async def open_directory(self, path: str) -> ReconnectingDirectory:
+        below = self._below(path)
+        directory = await self.repeat(lambda share: share.open_directory(below))
+        return ReconnectingDirectory(self, below, directory)
+
+    async def read_link(self, path: str) -> str:
+        return await self.repeat(lambda share: share.read_link(self._below(path)))
+
+    async def space(self) -> Space:
+        return await self.repeat(lambda share: share.space())
+
+    async def echo(self) -> None:
+        await self.repeat(lambda share: share.echo())
+
+    async def aclose(self) -> None:
+        """Disconnect the tree; the login stays for other shares."""
+        share, self._share = self._share, None
+        if share is not None and self._session_incarnation == self._supervisor.incarnation:
+            with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+                await share.aclose()
+
+    def statistics(self) -> ShareStatistics:
+        return replace(self._known().statistics(), connects=self._supervisor.incarnation)
+
+    async def repeat(self, call: Callable[[Share], Awaitable[T]]) -> T:
+        """Make `call` on the share in force, and again on a new connection if the old one is lost meanwhile.
+
+        The time without a connection is bounded by `timeo`, counted from the loss; a call that keeps losing its
+        connection is given up after a few repeats.
+        """
+        repeats = 0
+        while True:
+            share, incarnation = await self._current()
+            try:
+                return await call(share)
+            except SessionGone as error:
+                lost: SmbError = error
+            except ConnectionLost as error:
+                lost = error
+            repeats += 1
+            if repeats > MOST_REPEATS:
+                raise lost
+            log.debug("repeated after a loss share=%s repeats=%d reason=%s", self.name, repeats, lost)
+            self._lost(share, incarnation, lost)
+
+    def _known(self) -> Share:
+        if self._share is None:
+            raise ConnectionLost(f"{self.name} is not connected", sent=False)
+        return self._share
+
+    def _below(self, path: str) -> str:
+        return f"{self._path}/{path}" if self._path and path else self._path or path
+
+    def _lost(self, share: Share, incarnation: int, why: SmbError) -> None:
+        gone = isinstance(why, SessionGone) and why.status == NtStatus.NETWORK_NAME_DELETED
+        if gone and self._share is share:
+            self._session_incarnation = 0  # only the tree is gone: connect that again, the login still holds
+        elif not gone:
+            self._supervisor.discard(incarnation, why)
+
+    async def _current(self) -> tuple[Share, int]:
+        """Return the share of the connection in force, dialling with growing pauses until `timeo` has passed."""
+        pause = FIRST_PAUSE_S
+        deadline = trio.current_time() + self._supervisor.timeo_s
+        while True:
+            try:
+                with trio.fail_at(deadline):
+                    session, incarnation = await self._supervisor.session()
+                    async with self._connecting:
+                        if self._share is None or self._session_incarnation != incarnation:
+                            self._share = await session.connect_share(self.name)
+                            self._session_incarnation = incarnation
+                            self.incarnation += 1
+                    return self._share, incarnation
+            except trio.TooSlowError:
+                error = self._supervisor.last_error
+                raise error or Timeout(f"{self.name}: no connection within {self._supervisor.timeo_s:g} s") from None
+            except ConnectionLost as error:
+                if not self._supervisor.incarnation or trio.current_time() + pause >= deadline:
+                    raise  # a mount that never worked says so at once
+                log.debug("dial failed, again in %.1f s: %s", pause, error)
+            await trio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+class ReconnectingFile:
+    """An `OpenFile` that is opened again, and proven the same, when its handle is void."""
+
+    def __init__(self, share: ReconnectingShare, path: str, file: OpenFile) -> None:
+        self._share = share
+        self._path = path
+        self._file = file
+        self._incarnation = share.incarnation
+        self._reopening = trio.Lock()
+        self._closed = False
+        self.stat = file.stat
+        self.caching = file.caching
+        self.first = file.first
+
+    def __repr__(self) -> str:
+        return f"<ReconnectingFile {self._path!r} incarnation {self._incarnation}>"
+
+    async def read(self, offset: int, length: int) -> memoryview:
+        async def attempt(share: Share) -> memoryview:
+            file = await self._usable(share)
+            try:
+                return await file.read(offset, length)
+            except StaleHandle:
+                # The server closed it behind our back: once more with a new handle, then it is the caller's to know.
+                self._incarnation = 0
+                return await (await self._usable(share)).read(offset, length)
+
+        return await self._share.repeat(attempt)
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._incarnation == self._share.incarnation:
+            await self._file.aclose()
+
+    async def _usable(self, share: Share) -> OpenFile:
+        """Return a handle of the connection in force.  Raises StaleHandle if the path now means another file."""
+        async with self._reopening:
+            incarnation = self._share.incarnation
+            if self._incarnation != incarnation:
+                file = await share.open(self._path, OpenIntent())
+                if not same_file(self.stat, file.stat):
+                    await file.aclose()
+                    raise StaleHandle(
+                        f"{self._path!r} is another file, or was changed, since the connection was lost",
+                        status=NtStatus.FILE_CLOSED,
+                    )
+                self._file = file
+                self._incarnation = incarnation
+                if self._closed:
+                    await file.aclose()
+            return self._file
+
+
+class ReconnectingDirectory:
+    """An `OpenDirectory` that goes on after a loss: listed again, without the names that were given already."""
+
+    def __init__(self, share: ReconnectingShare, path: str, directory: OpenDirectory) -> None:
+        self._share = share
+        self._path = path
+        self._directory = directory
+        self._incarnation = share.incarnation
+        self._given: set[str] = set()
+        self.stat = directory.stat
+
+    async def page(self) -> Sequence[DirEntry]:
+        return await self._share.repeat(self._next_page)
+
+    async def aclose(self) -> None:
+        if self._incarnation == self._share.incarnation:
+            await self._directory.aclose()
+
+    async def _next_page(self, share: Share) -> Sequence[DirEntry]:
+        if self._incarnation != self._share.incarnation:
+            self._directory = await share.open_directory(self._path)
+            self._incarnation = self._share.incarnation
+        while entries := await self._directory.page():
+            fresh = [entry for entry in entries if entry.name not in self._given]
+            if fresh:
+                self._given.update(entry.name for entry in fresh)
+                return fresh
+        return ()
+
+
+def same_file(before: FileStat, after: FileStat) -> bool:
+    """Tell whether two stats surely speak of one unchanged file; what the server never says counts as equal."""
+    return (
+        before.kind == after.kind
+        and before.file_id == after.file_id
+        and before.volume_id == after.volume_id
+        and before.created_ns == after.created_ns
+        and before.changed_ns == after.changed_ns
+        and before.written_ns == after.written_ns
+        and before.size == after.size
+    )
+
+
+async def _nothing(share: Share) -> None:
+    """Need nothing but the connection itself."""

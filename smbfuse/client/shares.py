@@ -1,0 +1,59 @@
+"""Where a mount gets its shares from: one share, or a whole server whose shares are its folders."""
+
+from __future__ import annotations
+
+import trio
+
+from smbfuse.client.reconnect import ReconnectingShare, Supervisor
+from smbfuse.errors import NotFound
+from smbfuse.status import NtStatus
+
+
+class Shares:
+    """A `ShareSource` over one login: `name` is the only share, or '' for the whole server.
+
+    `path` is the folder of the only share that becomes the mount's root.
+    """
+
+    def __init__(self, supervisor: Supervisor, name: str, *, path: str = "") -> None:
+        self._supervisor = supervisor
+        self._name = name
+        self._path = path
+        self._shares: dict[str, ReconnectingShare] = {}  # by case-folded name: a server takes every spelling
+        self._connecting: dict[str, trio.Lock] = {}
+
+    @property
+    def whole_server(self) -> bool:
+        return not self._name
+
+    async def share(self, name: str) -> ReconnectingShare:
+        """Return the share called `name`, connected ('' for the only one).
+
+        Cost: 0 round trips when connected before, else 1.
+        Raises: NotFound, Denied, and what a dial may raise.
+        """
+        if not name:
+            name = self._name
+        elif not self.whole_server:
+            raise NotFound(f"no share {name!r} in a mount of one share", status=NtStatus.BAD_NETWORK_NAME)
+        key = name.casefold()
+        async with self._connecting.setdefault(key, trio.Lock()):
+            if (known := self._shares.get(key)) is not None:
+                return known
+            share = ReconnectingShare(self._supervisor, name, path=self._path)
+            try:
+                await share.connect()
+                self._shares[key] = share
+            finally:
+                self._connecting.pop(key, None)
+        return share
+
+    def connected(self) -> list[ReconnectingShare]:
+        """Return the shares connected so far, in order of their first use."""
+        return list(self._shares.values())
+
+    async def aclose(self) -> None:
+        """Disconnect every tree, log off and close, within a few seconds. Never raises."""
+        for share in self._shares.values():
+            await share.aclose()
+        await self._supervisor.aclose()
