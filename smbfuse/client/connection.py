@@ -9,18 +9,15 @@ from __future__ import annotations
 import bisect
 import logging
 import math
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
 
 import trio
 
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.errors import ConnectionLost, ProtocolError, SmbError, Timeout
 from smbfuse.wire import nbss
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from smbfuse.wire.record import Buffer
+from smbfuse.wire.record import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -197,10 +194,9 @@ class Connection:
         """Ask a silent server for a sign of life while somebody waits for it, and end the connection without one."""
         probe_after = min(PROBE_AFTER_S, self.timeo_s / 6)
         dead_after = min(DEAD_AFTER_S, self.timeo_s / 3)
-        probed = False
+        probed_at = -math.inf
         while True:
             if not self._waiting:
-                probed = False
                 self._somebody_waits = trio.Event()
                 await self._somebody_waits.wait()
                 continue
@@ -209,13 +205,11 @@ class Connection:
             if silent >= dead_after:
                 self._end(ConnectionLost(f"no sign of life from {self.stream.peer} for {silent:.0f} s", sent=True))
                 return
-            if silent < probe_after:
-                probed = False
-            elif not probed:
-                probed = True
+            if silent >= probe_after and probed_at <= alive_at:
+                probed_at = trio.current_time()
                 self.engine.ping()
                 self.post()
-            await trio.sleep_until(alive_at + (dead_after if probed else probe_after))
+            await trio.sleep_until(alive_at + (dead_after if probed_at > alive_at else probe_after))
 
     async def _read(self) -> None:
         scratch = memoryview(bytearray(SCRATCH_SIZE))

@@ -8,22 +8,20 @@ an error and never a reason to fall back, because an attacker can cut.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from smbfuse.client import transport
 from smbfuse.client.reconnect import Supervisor
+from smbfuse.client.session import Session
 from smbfuse.client.shares import Shares
 from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
 from smbfuse.client.smb2_session import Smb2Session
+from smbfuse.client.transport import TcpStream
 from smbfuse.config import Config, Vers
 from smbfuse.errors import ConnectFailed, ConnectionLost, ProtocolError, Reason, SmbError
 from smbfuse.wire import nbss
-
-if TYPE_CHECKING:
-    from smbfuse.client.session import Session
-    from smbfuse.client.transport import TcpStream
 
 log = logging.getLogger(__name__)
 

@@ -227,19 +227,21 @@ async def _netbios_session(
             if called in tried:
                 continue
             tried.append(called)
-            stream = await _dial(family, address, port, network, netbios=True)
+            where: tuple[int, tuple[object, ...], int] = (family, address, port)
             for _ in range(MOST_RETARGETS + 1):
+                stream = await _dial(*where, network, netbios=True)
                 answer, body = await _request_session(stream, called, calling)
                 if answer == nbss.POSITIVE_RESPONSE:
                     log.debug("NetBIOS session made peer=%s called=%s", stream.peer, called)
                     return stream
                 stream.close()
-                if answer != nbss.RETARGET_RESPONSE:
+                if answer == nbss.NEGATIVE_RESPONSE:
+                    refusal = nbss.refusal(body)[1]
                     break
                 host, other_port = nbss.decode_retarget(body)
                 log.info("server sends us elsewhere peer=%s to=%s:%d", stream.peer, host, other_port)
-                stream = await _dial(stdlib_socket.AF_INET, (host,), other_port, network, netbios=True)
-            refusal = nbss.refusal(body)[1] if answer == nbss.NEGATIVE_RESPONSE else "it sends us from place to place"
+                refusal = "it sends us from place to place"
+                where = (stdlib_socket.AF_INET, (host,), other_port)
     names = ", ".join(tried)
     raise ConnectFailed(
         f"{target.host} refused the NetBIOS session ({refusal}; called as {names}); "

@@ -1,0 +1,61 @@
+"""A toy protocol for the connection's own tests: four bytes of sequence number, then whatever text.
+
+A reply carries the number of the exchange it answers. It has what every engine has, and no dialect.
+"""
+
+from collections.abc import Sequence
+
+from smbfuse.engine.exchange import EngineStatistics, Exchange
+from smbfuse.errors import ConnectionLost, ProtocolError, SmbError
+from smbfuse.wire import nbss
+from smbfuse.wire.record import Buffer
+
+
+class EchoEngine:
+    """Answers are matched by number; an unknown number breaks the protocol."""
+
+    def __init__(self) -> None:
+        self.pending: dict[int, Exchange[bytes]] = {}
+        self.cancelled: list[int] = []
+        self.pings = 0
+        self._queue: list[list[Buffer]] = []
+        self._sequence = 0
+
+    def submit(self, text: bytes) -> Exchange[bytes]:
+        self._sequence += 1
+        exchange: Exchange[bytes] = Exchange(self._sequence, text.decode())
+        self.pending[exchange.sequence] = exchange
+        body = exchange.sequence.to_bytes(4, "big") + text
+        self._queue.append([nbss.frame(len(body)), body])
+        return exchange
+
+    def ping(self) -> Exchange[bytes]:
+        self.pings += 1
+        return self.submit(b"ping")
+
+    def outgoing(self) -> Sequence[Sequence[Buffer]]:
+        leaving, self._queue = self._queue, []
+        for exchange in self.pending.values():
+            exchange.sent = True
+        return leaving
+
+    def owner(self, prefix: memoryview) -> int | None:
+        return int.from_bytes(prefix[:4], "big")
+
+    def arrived(self, pdu: memoryview) -> None:
+        exchange = self.pending.pop(int.from_bytes(pdu[:4], "big"), None)
+        if exchange is None:
+            raise ProtocolError("an answer to nothing")
+        exchange.replies.append(bytes(pdu[4:]))
+        exchange.finish()
+
+    def cancel(self, exchange: Exchange[bytes]) -> None:
+        self.cancelled.append(exchange.sequence)
+
+    def lost(self, error: SmbError) -> None:
+        while self.pending:
+            _, exchange = self.pending.popitem()
+            exchange.finish(ConnectionLost(str(error), sent=exchange.sent))
+
+    def statistics(self) -> EngineStatistics:
+        return EngineStatistics(self._sequence, self._sequence, len(self.pending), len(self._queue), 0)

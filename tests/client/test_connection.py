@@ -1,0 +1,243 @@
+"""The connection: every exchange ends, in whatever pieces bytes arrive and however the other side behaves."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from smbfuse.client.connection import SCRATCH_SIZE, Connection, Progress
+from smbfuse.errors import ConnectionLost, Timeout
+from smbfuse.wire import nbss
+from tests.client.echo_engine import EchoEngine
+
+TIMEO_S = 30.0
+
+
+class PairedStream:
+    """One end of an in-memory byte stream, as a connection wants it; the test holds the other end."""
+
+    peer = "memory"
+
+    def __init__(self) -> None:
+        self.end, self.server = trio.testing.memory_stream_pair()
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        data = await self.end.receive_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    async def send_all(self, buffers: list[bytes]) -> None:
+        await self.end.send_all(b"".join(buffers))
+
+    def close(self) -> None:
+        self.end.close_hook = None
+        trio.lowlevel.spawn_system_task(self.end.aclose)
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[Connection, EchoEngine, trio.testing.MemorySendStream]]:
+    stream = PairedStream()
+    engine = EchoEngine()
+    connection = Connection(stream, engine, timeo_s=TIMEO_S)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        yield connection, engine, stream.server
+        nursery.cancel_scope.cancel()
+
+
+async def request_of(server: trio.abc.Stream) -> tuple[int, bytes]:
+    header = await exactly(server, 4)
+    body = await exactly(server, nbss.decode_header(header)[1])
+    return int.from_bytes(body[:4], "big"), body[4:]
+
+
+async def exactly(server: trio.abc.Stream, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += await server.receive_some(count - len(data))
+    return data
+
+
+def answer(sequence: int, text: bytes) -> bytes:
+    body = sequence.to_bytes(4, "big") + text
+    return nbss.frame(len(body)) + body
+
+
+async def whole(server: trio.abc.Stream, data: bytes) -> None:
+    await server.send_all(data)
+
+
+async def byte_by_byte(server: trio.abc.Stream, data: bytes) -> None:
+    for index in range(len(data)):
+        await server.send_all(data[index : index + 1])
+        await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("deliver", [whole, byte_by_byte])
+async def test_replies_reach_their_exchange_however_the_bytes_are_cut(deliver: Callable) -> None:  # type: ignore[type-arg]
+    async with connected() as (connection, engine, server):
+        first, second = engine.submit(b"one"), engine.submit(b"two")
+
+        async def serve() -> None:
+            numbers = [(await request_of(server))[0] for _ in range(2)]
+            keepalive = bytes((nbss.KEEPALIVE, 0, 0, 0))
+            await deliver(server, answer(numbers[1], b"TWO") + keepalive + answer(numbers[0], b"ONE"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await connection.perform(second) == [b"TWO"]
+            assert await connection.perform(first) == [b"ONE"]
+
+
+async def test_a_reply_larger_than_the_scratch_buffer_arrives_whole() -> None:
+    text = bytes(range(256)) * (3 * SCRATCH_SIZE // 256)
+    async with connected() as (connection, engine, server):
+
+        async def serve() -> None:
+            number, _ = await request_of(server)
+            await server.send_all(answer(number, text) + answer(number + 1, b"next"))
+
+        exchange, following = engine.submit(b"large"), engine.submit(b"next")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert (await connection.perform(exchange))[0] == text
+            assert await connection.perform(following) == [b"next"]
+
+
+async def test_the_end_of_the_stream_ends_every_exchange_and_tells_if_it_was_sent() -> None:
+    async with connected() as (connection, engine, server):
+        exchange = engine.submit(b"lost")
+
+        async def serve() -> None:
+            await request_of(server)
+            await server.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with pytest.raises(ConnectionLost) as caught:
+                await connection.perform(exchange)
+        assert caught.value.sent
+        with pytest.raises(ConnectionLost) as caught:
+            await connection.perform(engine.submit(b"too late"))
+        assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        answer(99, b"an answer to nothing"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        bytes((nbss.POSITIVE_RESPONSE, 0, 0, 0)),
+        bytes((nbss.KEEPALIVE, 0, 0xFF, 0xFF)) + bytes(16),
+    ],
+)
+async def test_nonsense_from_the_server_ends_the_connection(nonsense: bytes) -> None:
+    async with connected() as (connection, engine, server):
+        exchange = engine.submit(b"hello")
+
+        async def serve() -> None:
+            await request_of(server)
+            await server.send_all(nonsense)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with pytest.raises(ConnectionLost):
+                await connection.perform(exchange)
+        assert connection.ended.is_set()
+
+
+async def test_a_silent_server_is_probed_and_then_given_up(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, _server):
+        began = trio.current_time()
+        with pytest.raises(ConnectionLost, match="no sign of life"):
+            await connection.perform(engine.submit(b"anybody there?"))
+        assert engine.pings == 1
+        assert trio.current_time() - began == pytest.approx(10, abs=0.1)
+
+
+async def test_a_server_that_answers_pings_but_not_the_request_is_a_timeout(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server):
+
+        async def serve() -> None:
+            while True:
+                number, text = await request_of(server)
+                if text == b"ping":
+                    await server.send_all(answer(number, b"pong"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            exchange = engine.submit(b"never answered")
+            began = trio.current_time()
+            with pytest.raises(Timeout):
+                await connection.perform(exchange)
+            assert trio.current_time() - began == pytest.approx(TIMEO_S, abs=0.1)
+            assert engine.cancelled == [exchange.sequence]
+            assert connection.lost_because is None
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_reply_that_trickles_is_not_taken_for_a_dead_server(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server):
+
+        async def serve() -> None:
+            number, _ = await request_of(server)
+            data = answer(number, bytes(100))
+            for index in range(len(data)):
+                await trio.sleep(2)
+                await server.send_all(data[index : index + 1])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await connection.perform(engine.submit(b"slow")) == [bytes(100)]
+        assert trio.current_time() > 3 * TIMEO_S
+
+
+async def test_who_waits_behind_a_slow_reply_waits_with_it(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server):
+
+        async def serve() -> None:
+            first, second = (await request_of(server))[0], (await request_of(server))[0]
+            data = answer(first, bytes(100))
+            for index in range(len(data)):
+                await trio.sleep(1)
+                await server.send_all(data[index : index + 1])
+            await server.send_all(answer(second, b"at last"))
+
+        slow, behind = engine.submit(b"slow"), engine.submit(b"behind")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await connection.perform(behind) == [b"at last"]
+        assert slow.done
+
+
+async def test_a_cancelled_caller_abandons_its_exchange_and_cuts_nothing() -> None:
+    async with connected() as (connection, engine, server):
+        exchange = engine.submit(b"given up")
+        with trio.move_on_after(0.05):
+            await connection.perform(exchange)
+        assert exchange.abandoned
+        assert engine.cancelled == [exchange.sequence]
+        following = engine.submit(b"next")
+
+        async def serve() -> None:
+            for _ in range(2):
+                number, text = await request_of(server)
+                await server.send_all(answer(number, text.upper()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            assert await connection.perform(following) == [b"NEXT"]
+
+
+def test_progress_is_that_of_the_own_exchange_or_an_earlier_one() -> None:
+    progress = Progress()
+    assert progress.last(5) == float("-inf")
+    progress.note(3, 1.0)
+    progress.note(7, 2.0)
+    assert (progress.last(2), progress.last(3), progress.last(6), progress.last(7)) == (float("-inf"), 1.0, 1.0, 2.0)
+    progress.note(4, 3.0)
+    assert (progress.last(3), progress.last(4), progress.last(9)) == (1.0, 3.0, 3.0)
+    progress.note(0, 4.0)
+    assert progress.last(0) == progress.last(100) == 4.0
