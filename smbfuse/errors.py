@@ -8,6 +8,25 @@ import enum
 import errno as posix
 
 
+class Reason(enum.Enum):
+    """Why there is no connection or no login; the command line turns each into its own exit code."""
+
+    NO_SUCH_HOST = "no such host"
+    REFUSED = "connection refused"
+    UNREACHABLE = "network unreachable"
+    TIMED_OUT = "no answer"
+    NETBIOS_ONLY = "only the NetBIOS port answers"
+    NETBIOS_REFUSED = "NetBIOS name refused"
+    SMB1_ONLY = "the server speaks only SMB1"
+    SMB2_ONLY = "the server does not speak SMB1"
+    NOT_SMB = "no SMB server answers"
+    BAD_LOGIN = "wrong user name or password"
+    ACCOUNT_LOCKED = "account locked"
+    ACCOUNT_EXPIRED = "account or password expired"
+    LOGIN_NOT_ALLOWED = "login not allowed"
+    GUEST_REFUSED = "the server made us a guest"
+
+
 class SmbError(Exception):
     """Base of all that may go wrong between a system call and the server.
 
@@ -102,6 +121,10 @@ class AuthenticationFailed(SmbError):
 
     errno = posix.EACCES
 
+    def __init__(self, message: str, *, reason: Reason = Reason.BAD_LOGIN, errno: int | None = None) -> None:
+        super().__init__(message, errno=errno)
+        self.reason = reason
+
 
 class SecurityRefused(SmbError):
     """What was demanded (dialect, signing, sealing, the same server) is not to be had: never lowered silently."""
@@ -134,20 +157,6 @@ class ConnectionLost(SmbError):
     def __init__(self, message: str, *, sent: bool, errno: int | None = None) -> None:
         super().__init__(message, errno=errno)
         self.sent = sent
-
-
-class Reason(enum.Enum):
-    """Why no connection could be made; the command line turns each into its own exit code."""
-
-    NO_SUCH_HOST = "no such host"
-    REFUSED = "connection refused"
-    UNREACHABLE = "network unreachable"
-    TIMED_OUT = "no answer"
-    NETBIOS_ONLY = "only the NetBIOS port answers"
-    NETBIOS_REFUSED = "NetBIOS name refused"
-    SMB1_ONLY = "the server speaks only SMB1"
-    SMB2_ONLY = "the server does not speak SMB1"
-    NOT_SMB = "no SMB server answers"
 
 
 class ConnectFailed(ConnectionLost):

@@ -5,16 +5,19 @@ the Linux kernel client where POSIX does not decide, because users compare the t
 """
 
 import errno as posix
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Self
+from typing import Final, Self
 
 from smbfuse.errors import (
+    AuthenticationFailed,
     Busy,
     Denied,
     Exists,
     NoSpace,
     NotEmpty,
     NotFound,
+    Reason,
     SessionGone,
     StaleHandle,
     StatusError,
@@ -135,3 +138,46 @@ def error(status: int, operation: str, path: str | None = None) -> StatusError:
     row = NtStatus(status)
     where = f" {path!r}" if path is not None else ""
     return row.error(f"{operation}{where}: {row.name} (0x{status:08X})", status=status, errno=row.errno or posix.EIO)
+
+
+# How a refused login is explained: what it means, what to do, and the reason behind the exit code.
+_LOGIN_REFUSALS: Final[Mapping[NtStatus, tuple[str, Reason]]] = {
+    NtStatus.LOGON_FAILURE: ("wrong user name or password; check both, and the domain", Reason.BAD_LOGIN),
+    NtStatus.WRONG_PASSWORD: ("wrong password", Reason.BAD_LOGIN),
+    NtStatus.NO_SUCH_USER: ("the server knows no such user; check the name and the domain", Reason.BAD_LOGIN),
+    NtStatus.ACCOUNT_LOCKED_OUT: (
+        "the account is locked after too many wrong passwords; wait, or ask the server's administrator",
+        Reason.ACCOUNT_LOCKED,
+    ),
+    NtStatus.PASSWORD_EXPIRED: ("the password has expired; change it on the server", Reason.ACCOUNT_EXPIRED),
+    NtStatus.PASSWORD_MUST_CHANGE: (
+        "the password must be changed before the first login; change it on the server",
+        Reason.ACCOUNT_EXPIRED,
+    ),
+    NtStatus.ACCOUNT_EXPIRED: ("the account has expired; ask the server's administrator", Reason.ACCOUNT_EXPIRED),
+    NtStatus.ACCOUNT_DISABLED: (
+        "the account is disabled; ask the server's administrator",
+        Reason.LOGIN_NOT_ALLOWED,
+    ),
+    NtStatus.ACCOUNT_RESTRICTION: (
+        "the server does not let this account log in so (an empty password, or a login of a kind that it forbids)",
+        Reason.LOGIN_NOT_ALLOWED,
+    ),
+    NtStatus.INVALID_LOGON_HOURS: ("the account may not log in at this time", Reason.LOGIN_NOT_ALLOWED),
+    NtStatus.INVALID_WORKSTATION: ("the account may not log in from this machine", Reason.LOGIN_NOT_ALLOWED),
+    NtStatus.LOGON_TYPE_NOT_GRANTED: ("the account may not log in over the network", Reason.LOGIN_NOT_ALLOWED),
+    NtStatus.ACCESS_DENIED: (
+        "the server refuses the login; it may allow no anonymous users or no such kind of login (sec=)",
+        Reason.LOGIN_NOT_ALLOWED,
+    ),
+}
+
+
+def login_refused(status: int, *, user: str, host: str) -> AuthenticationFailed:
+    """Return the exception for a SESSION_SETUP that `host` answered with an error `status`, ready to be raised."""
+    row = NtStatus(status)
+    words, reason = _LOGIN_REFUSALS.get(row, ("the server refused the login", Reason.LOGIN_NOT_ALLOWED))
+    who = f"user {user!r}" if user else "the anonymous user"
+    return AuthenticationFailed(
+        f"{host} refused {who}: {words} ({row.name})", reason=reason, errno=row.errno or posix.EACCES
+    )
