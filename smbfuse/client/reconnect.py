@@ -73,9 +73,8 @@ class Supervisor:
         self.last_error: SmbError | None = None
         self._session: Session | None = None
         self._identity: Identity | None = None
-        self._final: SmbError | None = None
+        self.final: SmbError | None = None  # set: no dial will ever be tried again
         self._outcome: trio.Event | None = None  # set when the dial under way has ended, either way
-        self._closing = False
 
     async def session(self) -> tuple[Session, int]:
         """Return the session in force and its incarnation, waiting for a dial at most until the caller's deadline.
@@ -83,18 +82,16 @@ class Supervisor:
         Raises: AuthenticationFailed and SecurityRefused (final), ConnectionLost (the dial failed).
         """
         while True:
-            if self._final is not None:
-                raise self._final
+            if self.final is not None:
+                raise self.final
             if self._session is not None and self._session.connection.lost_because is None:
                 return self._session, self.incarnation
-            if self._closing:
-                raise ConnectionLost("the mount is being closed", sent=False)
             if self._outcome is None:
                 self._outcome = trio.Event()
                 self._nursery.start_soon(self._connect, self._outcome)
             outcome = self._outcome
             await outcome.wait()
-            if self._session is None and self._final is None and self.last_error is not None:
+            if self._session is None and self.final is None and self.last_error is not None:
                 raise self.last_error
 
     def discard(self, incarnation: int, why: SmbError) -> None:
@@ -105,7 +102,7 @@ class Supervisor:
 
     async def aclose(self) -> None:
         """Log off and end; later calls fail at once. Never raises."""
-        self._closing = True
+        self.final = ConnectionLost("the mount is being closed", sent=False)
         session, self._session = self._session, None
         if session is not None:
             with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
@@ -118,7 +115,7 @@ class Supervisor:
             if worse is not None:
                 session.connection.abort(ConnectionLost(worse, sent=False))
                 raise SecurityRefused(f"not connected again: {worse}; unmount and mount again if that is intended")
-            if self._closing:
+            if self.final is not None:
                 await session.aclose()
                 return
             self._session = session
@@ -128,7 +125,7 @@ class Supervisor:
             if self.incarnation > 1:
                 log.info("connected again peer=%s incarnation=%d", session.connection.stream.peer, self.incarnation)
         except (AuthenticationFailed, SecurityRefused) as error:
-            self._final = self.last_error = error
+            self.final = self.last_error = error
             if self.incarnation:
                 log.error("not connected again, and not tried any more: %s", error)
         except SmbError as error:
@@ -251,7 +248,7 @@ class ReconnectingShare:
                 error = self._supervisor.last_error
                 raise error or Timeout(f"{self.name}: no connection within {self._supervisor.timeo_s:g} s") from None
             except ConnectionLost as error:
-                if not self._supervisor.incarnation or trio.current_time() + pause >= deadline:
+                if self._supervisor.final or not self._supervisor.incarnation or trio.current_time() + pause >= deadline:
                     raise  # a mount that never worked says so at once
                 log.debug("dial failed, again in %.1f s: %s", pause, error)
             await trio.sleep(pause * random.uniform(0.5, 1.0))
