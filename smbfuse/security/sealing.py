@@ -1,0 +1,88 @@
+"""Encryption of whole messages: AES-128 and AES-256, in CCM and GCM. [MS-SMB2] 3.1.4.3.
+
+One cipher object is kept for each direction, as each direction has its key. The counter behind the nonces belongs to
+the object too: whoever keeps it through a re-authentication, which keeps the keys, keeps the nonces unique.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
+
+from smbfuse.errors import ProtocolError
+from smbfuse.wire.record import Buffer
+
+TAG_SIZE: Final = 16
+
+AES_128_CCM: Final = 0x0001  # Ciphers of SMB2_ENCRYPTION_CAPABILITIES, [MS-SMB2] 2.2.3.1.2
+AES_128_GCM: Final = 0x0002
+AES_256_CCM: Final = 0x0003
+AES_256_GCM: Final = 0x0004
+
+
+class _Aead(Protocol):
+    def encrypt(self, nonce: bytes, data: Buffer, associated_data: Buffer, /) -> bytes: ...
+
+    def decrypt_into(self, nonce: Buffer, data: bytes, associated_data: Buffer, buf: memoryview, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class CipherSuite:
+    """One row of the cipher table: sizes in bytes, and how the cipher is made from a key."""
+
+    name: str
+    key_size: int
+    nonce_size: int
+    make: Callable[[bytes], _Aead]
+
+
+CIPHERS: Final = {
+    AES_128_CCM: CipherSuite("AES-128-CCM", key_size=16, nonce_size=11, make=AESCCM),
+    AES_128_GCM: CipherSuite("AES-128-GCM", key_size=16, nonce_size=12, make=AESGCM),
+    AES_256_CCM: CipherSuite("AES-256-CCM", key_size=32, nonce_size=11, make=AESCCM),
+    AES_256_GCM: CipherSuite("AES-256-GCM", key_size=32, nonce_size=12, make=AESGCM),
+}
+CIPHER_IDS: Final = {suite.name: cipher_id for cipher_id, suite in CIPHERS.items()}
+
+
+class Sealer:
+    """Encrypts what this side sends. Every nonce is used once: a counter that never goes back."""
+
+    def __init__(self, suite: CipherSuite, key: bytes) -> None:
+        self._suite = suite
+        self._aead = suite.make(key)
+        self._counter = itertools.count(1)
+
+    def next_nonce(self) -> bytes:
+        """Return a nonce of the cipher's size that no earlier message had."""
+        return next(self._counter).to_bytes(self._suite.nonce_size, "little")
+
+    def encrypt(self, nonce: bytes, message: Buffer, associated_data: Buffer) -> tuple[memoryview, memoryview]:
+        """Return the ciphertext, as long as `message`, and its 16-byte tag."""
+        sealed = memoryview(self._aead.encrypt(nonce, message, associated_data))
+        return sealed[:-TAG_SIZE], sealed[-TAG_SIZE:]
+
+
+class Unsealer:
+    """Decrypts what the server sends."""
+
+    def __init__(self, suite: CipherSuite, key: bytes) -> None:
+        self._suite = suite
+        self._aead = suite.make(key)
+
+    def decrypt_in_place(self, nonce_field: Buffer, message: memoryview, tag: Buffer, associated_data: Buffer) -> None:
+        """Turn the ciphertext in `message` into the plaintext, or raise ProtocolError if any bit was tampered with.
+
+        `nonce_field` is the header's 16-byte Nonce, of which the cipher uses the first 11 or 12. The ciphertext is
+        copied once, because the library wants the tag behind it and SMB keeps it in front; the plaintext then goes
+        where the ciphertext was, so that no second large buffer is made.
+        """
+        try:
+            self._aead.decrypt_into(
+                nonce_field[: self._suite.nonce_size], b"".join((message, tag)), associated_data, message
+            )
+        except InvalidTag:
+            raise ProtocolError("an encrypted message does not match its authentication tag") from None
