@@ -6,7 +6,6 @@ login that has a key. Guest and anonymous sessions have no keys, hence no such o
 
 import hmac
 from collections.abc import Sequence
-from struct import Struct
 from typing import Final
 
 from smbfuse.errors import ProtocolError, SecurityRefused
@@ -16,16 +15,19 @@ from smbfuse.security.sealing import CIPHERS, Sealer, Unsealer
 from smbfuse.security.signing import SIGNERS, Md5Mac, signing_nonce
 from smbfuse.status import NtStatus
 from smbfuse.wire.record import Buffer
+from smbfuse.wire.smb1.header import HEADER_SIZE as SMB1_HEADER_SIZE
+from smbfuse.wire.smb1.header import SIGNATURE_OFFSET, Flags2
 from smbfuse.wire.smb2 import transform
+from smbfuse.wire.smb2.header import HEADER, NO_SIGNATURE, SIGNATURE, UNSOLICITED, Arrived, Command, HeaderFlags
+from smbfuse.wire.smb2.message import HEADER_SIZE
 
 __all__ = ["PreauthHash", "Smb1Protection", "Smb2Protection"]
 
 # --- SMB1 ------------------------------------------------------------------------------------------------------------
 
-_SMB1_FLAGS2: Final = slice(10, 12)  # [MS-CIFS] 2.2.3.1
-_SMB1_SIGNATURE: Final = slice(14, 22)
-_SMB1_HEADER_SIZE: Final = 32
-_FLAGS2_SECURITY_SIGNATURE: Final = 0x0004
+_FLAGS2: Final = slice(10, 12)  # in the header, [MS-CIFS] 2.2.3.1
+_SMB1_SIGNED: Final = int(Flags2.SECURITY_SIGNATURE)
+_SMB1_SIGNATURE: Final = slice(SIGNATURE_OFFSET, SIGNATURE_OFFSET + signing.SMB1_SIGNATURE_SIZE)
 
 
 class Smb1Protection:
@@ -54,14 +56,14 @@ class Smb1Protection:
 
     def sign(self, head: bytearray, payload: Sequence[Buffer], sequence: int) -> None:
         """Mark the message as signed and write its signature in place. `head` begins at the 0xFF of the SMB header."""
-        flags2 = int.from_bytes(head[_SMB1_FLAGS2], "little") | _FLAGS2_SECURITY_SIGNATURE
-        head[_SMB1_FLAGS2] = flags2.to_bytes(2, "little")
+        flags2 = int.from_bytes(head[_FLAGS2], "little") | _SMB1_SIGNED
+        head[_FLAGS2] = flags2.to_bytes(2, "little")
         head[_SMB1_SIGNATURE] = sequence.to_bytes(8, "little")
         head[_SMB1_SIGNATURE] = self._mac.signature((head, *payload))
 
     def verify(self, pdu: memoryview, sequence: int) -> bool:
         """Tell whether `pdu` carries the signature that it must have; changed in place meanwhile, then as it was."""
-        if len(pdu) < _SMB1_HEADER_SIZE:
+        if len(pdu) < SMB1_HEADER_SIZE:
             return False
         given = bytes(pdu[_SMB1_SIGNATURE])
         pdu[_SMB1_SIGNATURE] = sequence.to_bytes(8, "little")
@@ -80,16 +82,11 @@ class Smb1Protection:
 
 # --- SMB2 ------------------------------------------------------------------------------------------------------------
 
-_HEADER_SIZE: Final = 64  # [MS-SMB2] 2.2.1
-_HEADER: Final = Struct("<8xIHHIIQ8xQ")  # Status, Command, credits, Flags, NextCommand, MessageId, SessionId
-_FLAGS: Final = slice(16, 20)
-_SIGNATURE: Final = slice(48, 64)
-_NO_SIGNATURE: Final = bytes(16)
-_FLAG_ASYNC: Final = 0x00000002
-_FLAG_SIGNED: Final = 0x00000008
-_UNSOLICITED: Final = 0xFFFFFFFFFFFFFFFF  # MessageId of an oplock or lease break
+_FLAGS: Final = slice(16, 20)  # in the header, [MS-SMB2] 2.2.1.2
+_ASYNC: Final = int(HeaderFlags.ASYNC_COMMAND)  # plain numbers: these are looked at in every response
+_SIGNED: Final = int(HeaderFlags.SIGNED)
+_PENDING: Final = int(NtStatus.PENDING)
 
-_TREE_CONNECT: Final = 0x0003
 _SMB_3_1_1: Final = 0x0311
 _DEFAULT_SIGNING: Final = {
     0x0202: signing.HMAC_SHA256,
@@ -155,35 +152,33 @@ class Smb2Protection:
 
         TREE_CONNECT of 3.1.1 always: its answer says what the share demands.
         """
-        return self.sign_all or (self._dialect == _SMB_3_1_1 and command == _TREE_CONNECT)
+        return self.sign_all or (self._dialect == _SMB_3_1_1 and command == Command.TREE_CONNECT)
 
     def sign(self, head: bytearray, payload: Sequence[Buffer], message_id: int, *, is_cancel: bool = False) -> None:
         """Mark one element of a compound as signed and write its signature in place. [MS-SMB2] 3.1.4.1.
 
         `head` begins at the 64-byte header; `payload` goes on to the element's end, padding included. No copies.
         """
-        flags = int.from_bytes(head[_FLAGS], "little") | _FLAG_SIGNED
+        flags = int.from_bytes(head[_FLAGS], "little") | _SIGNED
         head[_FLAGS] = flags.to_bytes(4, "little")
-        head[_SIGNATURE] = _NO_SIGNATURE
+        head[SIGNATURE] = NO_SIGNATURE
         nonce = signing_nonce(message_id, from_server=False, is_cancel=is_cancel)
-        head[_SIGNATURE] = self._signer.signature((head, *payload), nonce)
+        head[SIGNATURE] = self._signer.signature((head, *payload), nonce)
 
-    def verify(self, element: memoryview) -> bool:
+    def verify(self, element: memoryview, message_id: int) -> bool:
         """Tell whether one element of a compound carries the right signature; changed meanwhile, then as it was.
 
-        The element goes to its end, padding included.
+        The element goes to its end, padding included, and is at least a header long.
         """
-        if len(element) < _HEADER_SIZE:
-            return False
-        *_, message_id, _ = _HEADER.unpack_from(element)
-        given = bytes(element[_SIGNATURE])
-        element[_SIGNATURE] = _NO_SIGNATURE
+        given = bytes(element[SIGNATURE])
+        element[SIGNATURE] = NO_SIGNATURE
         expected = self._signer.signature((element,), signing_nonce(message_id, from_server=True, is_cancel=False))
-        element[_SIGNATURE] = given
+        element[SIGNATURE] = given
         return hmac.compare_digest(given, expected)
 
     def check(
         self,
+        header: Arrived,
         element: memoryview,
         *,
         unsealed: bool,
@@ -193,28 +188,24 @@ class Smb2Protection:
     ) -> None:
         """Refuse a response that is less protected than it must be: raises ProtocolError. [MS-SMB2] 3.2.5.1.3.
 
+        `header` and `element` are what `split_compound` yields.
         `unsealed`: it came out of `unseal`, which has authenticated it. The other flags say how the request went out,
         and whether this is the final response of the login that made the keys: never encrypted, signed in 3.1.1
         (3.2.5.3.1). Breaks are never signed (3.2.5.1.3, MessageId all ones), interim responses neither (3.3.4.2).
         """
-        if unsealed:
-            return
-        if len(element) < _HEADER_SIZE:
-            raise ProtocolError(f"an SMB2 header of {len(element)} bytes")
-        status, _, _, flags, _, message_id, _ = _HEADER.unpack_from(element)
-        if message_id == _UNSOLICITED:
+        if unsealed or header.message_id == UNSOLICITED:
             return
         if sealed_request or (self.seal_all and not ends_login):
             raise ProtocolError("an unencrypted response within an encrypted session")
-        if status == NtStatus.PENDING and flags & _FLAG_ASYNC:
+        if header.status == _PENDING and header.flags & _ASYNC:
             return
-        if flags & _FLAG_SIGNED:
-            if not self.verify(element):
-                raise ProtocolError(f"wrong signature on the response to message {message_id}")
+        if header.flags & _SIGNED:
+            if not self.verify(element, header.message_id):
+                raise ProtocolError(f"wrong signature on the response to message {header.message_id}")
             return
         must_be_signed = self._dialect == _SMB_3_1_1 if ends_login else self.sign_all
         if signed_request or must_be_signed:
-            raise ProtocolError(f"no signature on the response to message {message_id}, which must have one")
+            raise ProtocolError(f"no signature on the response to message {header.message_id}, which must have one")
 
     def seal(self, session_id: int, message: Sequence[Buffer]) -> list[Buffer]:
         """Encrypt a message or a whole compound: TRANSFORM_HEADER and ciphertext. [MS-SMB2] 3.1.4.3.
@@ -244,8 +235,8 @@ class Smb2Protection:
         plain = pdu[transform.SIZE :]
         aad = pdu[transform.AUTHENTICATED_FROM : transform.SIZE]
         self._unsealer.decrypt_in_place(header.nonce, plain, header.signature, aad)
-        if len(plain) >= _HEADER_SIZE:
-            *_, message_id, session_id = _HEADER.unpack_from(plain)
-            if session_id != header.session_id and message_id != _UNSOLICITED:
+        if len(plain) >= HEADER_SIZE:
+            inner = Arrived._make(HEADER.unpack_from(plain))
+            if inner.session_id != header.session_id and inner.message_id != UNSOLICITED:
                 raise ProtocolError("an encrypted message for another session than its header says")
         return plain

@@ -6,8 +6,8 @@ from typing import Final
 
 from smbfuse.errors import DecodeError
 from smbfuse.wire.record import Buffer
+from smbfuse.wire.smb2.header import TRANSFORM_PROTOCOL_ID
 
-PROTOCOL_ID: Final = b"\xfdSMB"
 SIZE: Final = 52  # bytes
 SIGNATURE: Final = slice(4, 20)
 AUTHENTICATED_FROM: Final = 20  # the header's bytes from here on are authenticated together with the message
@@ -30,7 +30,13 @@ def encode(header: TransformHeader) -> bytearray:
     """Return the 52 bytes of `header`."""
     return bytearray(
         _HEADER.pack(
-            PROTOCOL_ID, header.signature, header.nonce, header.original_message_size, 0, _ENCRYPTED, header.session_id
+            TRANSFORM_PROTOCOL_ID,
+            header.signature,
+            header.nonce,
+            header.original_message_size,
+            0,
+            _ENCRYPTED,
+            header.session_id,
         )
     )
 
@@ -43,7 +49,7 @@ def decode(pdu: Buffer) -> TransformHeader:
     if len(pdu) < SIZE:
         raise DecodeError(f"TRANSFORM_HEADER: {len(pdu)} of {SIZE} bytes")
     protocol_id, signature, nonce, size, _, flags, session_id = _HEADER.unpack_from(pdu)
-    if protocol_id != PROTOCOL_ID:
+    if protocol_id != TRANSFORM_PROTOCOL_ID:
         raise DecodeError(f"TRANSFORM_HEADER: protocol id {protocol_id.hex()}")
     if flags != _ENCRYPTED:
         raise DecodeError(f"TRANSFORM_HEADER: flags 0x{flags:04X}")
