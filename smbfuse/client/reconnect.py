@@ -248,8 +248,9 @@ class ReconnectingShare:
                 error = self._supervisor.last_error
                 raise error or Timeout(f"{self.name}: no connection within {self._supervisor.timeo_s:g} s") from None
             except ConnectionLost as error:
-                if self._supervisor.final or not self._supervisor.incarnation or trio.current_time() + pause >= deadline:
-                    raise  # a mount that never worked says so at once
+                hopeless = self._supervisor.final or not self._supervisor.incarnation  # ended, or never worked
+                if hopeless or trio.current_time() + pause >= deadline:
+                    raise
                 log.debug("dial failed, again in %.1f s: %s", pause, error)
             await trio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -212,7 +212,7 @@ async def test_a_dial_that_hangs_ends_with_the_deadline(autojump_clock: MockCloc
 
 
 @pytest.mark.parametrize(
-    ("later", "words"),
+    "later, words",
     [
         (Identity(0x0302, 3, 2, b"guid"), "older dialect"),
         (Identity(0x0311, 1, 2, b"guid"), "weaker signing"),
