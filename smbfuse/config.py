@@ -1,12 +1,14 @@
 """Every option, declared once: name, aliases, unit, default, help. Pure data; nothing here reads the world.
 
-`Config` is one frozen tree; each constructor gets its own part of it. Option names are those of mount.cifs(8).
+`Config` is one frozen tree; each constructor gets its own part of it. Option names are those of mount.cifs(8). A field
+without `option()` is set by no option of its own: by the command line's positions, or by one that sets several fields
+(`cli/compatibility.py`).
 """
 
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 MIB = 1 << 20
 
@@ -43,8 +45,10 @@ def option(
 ) -> Any:
     """Declare one option: a dataclass field whose metadata the parser and the docs are made from.
 
-    The `-o` name is the field's own unless `names` gives others (the first is the one shown). `parse` turns the text
-    behind '=' into the value and raises ValueError with a sentence; a bool without `parse` is a flag with a `no…` twin.
+    The `-o` name is the field's own unless `names` gives others (the first is the one shown). How the text behind '='
+    is read follows from the field's type and its `unit`: "bytes" (4M), "seconds" (30, 500ms), "mode" (octal), "user",
+    "group"; an Enum takes its values; a bool is a flag with a `no…` twin. `parse` overrides that, and raises ValueError
+    with half a sentence ("must be …").
     """
     metadata: Mapping[str, Any] = {"help": help, "names": names, "unit": unit, "parse": parse, "metavar": metavar}
     return field(default=default, metadata=metadata)
@@ -56,6 +60,11 @@ class CacheMode(enum.Enum):
     STRICT = "strict"
     LOOSE = "loose"
     NONE = "none"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        # `ro` and `singleclient` promise that nobody else writes: for a reader that is `loose`.
+        return cls.LOOSE if value in ("ro", "singleclient") else None
 
 
 class NameMapping(enum.Enum):
@@ -92,6 +101,11 @@ class Vers(enum.Enum):
     SMB302 = "3.0.2"
     SMB311 = "3.1.1"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        spellings = {"1": "1.0", "2": "2.0", "2.002": "2.0", "2.0.2": "2.0", "3.02": "3.0.2", "3.11": "3.1.1"}
+        return cls(spellings[value]) if isinstance(value, str) and value in spellings else None
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -100,8 +114,12 @@ class Target:
     host: str
     share: str = ""  # '' with whole_server
     path: str = ""  # below the share, components joined by '/'
-    port: int | None = None
-    address: str | None = None  # `ip=`: connect here, keep the name
+    port: int | None = option(
+        None, unit="port", help="the TCP port, instead of trying 445 and 139; 139 makes a NetBIOS session"
+    )
+    address: str | None = option(
+        None, names=("ip", "addr"), metavar="ADDRESS", help="connect to this address, and keep the name for the login"
+    )
 
     @property
     def whole_server(self) -> bool:
@@ -115,10 +133,13 @@ class Target:
 class Login:
     """Who logs in and how."""
 
-    user: str = ""
-    domain: str = ""
+    user: str = ""  # '' is the anonymous user
+    domain: str = option(
+        "", names=("domain", "dom", "workgroup"), metavar="NAME", help="the user's domain or workgroup"
+    )
     password: Secret | None = None
-    guest: bool = False  # a login answered as guest is accepted
+    password2: Secret | None = None  # tried once when `password` is refused
+    guest: bool = option(False, help="log in as guest and ask for no password; a login answered as guest is accepted")
     sec: Sec = Sec.DEFAULT
     workstation: str = ""
 
@@ -127,68 +148,137 @@ class Login:
 class Security:
     """What protection is demanded; what the server demands is honoured by itself."""
 
-    vers: Vers = Vers.DEFAULT
-    sign: bool = False
-    seal: bool = False
+    vers: Vers = option(  # noqa: RUF009 - an option is a dataclasses.field()
+        Vers.DEFAULT,
+        help="the dialect: `default` is the best of 2.0.2 to 3.1.1, `3` is 3.0 or better, `auto` takes SMB1 too if the "
+        "server answers in it",
+    )
+    sign: bool = option(False, help="demand that every message is signed")
+    seal: bool = option(False, help="demand that every message is encrypted (SMB 3.0 or better)")
     ciphers: tuple[str, ...] = ("AES-128-GCM", "AES-256-GCM", "AES-128-CCM", "AES-256-CCM")  # offered, best first
     signing: tuple[str, ...] = ("AES-GMAC", "AES-CMAC", "HMAC-SHA256")  # offered, best first
+
+
+def _parse_smb1_open(text: str) -> bool:
+    if text not in ("nt", "andx"):
+        raise ValueError("must be nt or andx")
+    return text == "nt"
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
     """How the server is reached and how long it may take."""
 
-    timeo_s: float = 30.0  # deadline of a request, from its last progress
-    connect_timeout_s: float = 10.0  # for one address
-    netbios_name: str = ""  # calling name; '' is this machine's host name
-    server_netbios_name: str = ""  # called name; '' tries *SMBSERVER, then the server's own
-    netbios_session: bool | None = None  # session request: None on 139 only, True on any port, False never
-    source_address: str = ""
-    keepalive_s: int = 15  # TCP keepalive idle time
-    rsize: int = 8 * MIB  # largest single READ, lowered to what the server takes
-    max_credits: int = 512  # credits asked for at most
-    smb1_unix: bool = True  # CIFS UNIX extensions where the server has them
-    smb1_open_nt: bool = False  # `smb1_open=nt`: never OPEN_ANDX where NT_CREATE_ANDX is to be had
-    smb1_extended_security: bool = True
-    unicode: bool | None = None  # SMB1: None as negotiated
-    oem_codepage: str = "cp850"  # SMB1 without Unicode
+    timeo_s: float = option(
+        30.0, names=("timeo",), unit="seconds", help="longest wait for an answer, counted from the last sign of life"
+    )
+    connect_timeout_s: float = option(
+        10.0, names=("connect_timeout",), unit="seconds", help="longest wait for a connection to one address"
+    )
+    netbios_name: str = option(
+        "", names=("netbiosname",), metavar="NAME", help="calling name of a NetBIOS session; default: this host's name"
+    )
+    server_netbios_name: str = option(
+        "",
+        names=("servern",),
+        metavar="NAME",
+        help="called name of a NetBIOS session; default: *SMBSERVER, then the name that the server gives itself",
+    )
+    netbios_session: bool | None = option(
+        None, names=("nbsessinit",), help="begin with a NetBIOS session request on any port; default: on 139 only"
+    )
+    source_address: str = option("", names=("srcaddr",), metavar="ADDRESS", help="connect from this local address")
+    keepalive_s: int = option(
+        15, names=("echo_interval",), unit="seconds", help="look for a sign of life after so long a silence"
+    )
+    rsize: int = option(8 * MIB, unit="bytes", help="largest single read, lowered to what the server takes")
+    max_credits: int = option(512, unit="count", help="most credits asked for: the requests under way at once")
+    smb1_unix: bool = option(
+        True, names=("unix", "posix", "linux"), help="SMB1: use the CIFS UNIX extensions where the server has them"
+    )
+    smb1_open_nt: bool = option(
+        False,
+        names=("smb1_open",),
+        metavar="nt|andx",
+        parse=_parse_smb1_open,
+        help="SMB1: open files with NT_CREATE_ANDX only (nt), or with OPEN_ANDX + READ_ANDX in one round trip (andx)",
+    )
+    smb1_extended_security: bool = option(
+        True, names=("extsec",), help="SMB1: offer extended security, that is SPNEGO logins"
+    )
+    unicode: bool | None = option(None, help="SMB1: insist on Unicode names, or never use them; default: as negotiated")
+    oem_codepage: str = option(
+        "cp850", names=("oemcp",), metavar="CODEC", help="SMB1 without Unicode: the server's code page"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
     """What may be kept, how much and how long."""
 
-    mode: CacheMode = CacheMode.STRICT
-    attributes_s: float = 1.0  # actimeo=
-    directories_s: float = 1.0  # acdirmax=
-    size: int = 256 * MIB  # cache_size=: bytes of file data kept
-    readahead: int = 16 * MIB  # rasize=: most bytes read ahead for one file
+    mode: CacheMode = option(  # noqa: RUF009 - an option is a dataclasses.field()
+        CacheMode.STRICT,
+        names=("cache",),
+        help="what is kept of a file's data: `strict` checks it at each open, `loose` believes it for the attributes' "
+        "time, `none` keeps nothing",
+    )
+    attributes_s: float = option(
+        1.0, names=("acregmax",), unit="seconds", help="how long a file's attributes are believed"
+    )
+    directories_s: float = option(
+        1.0, names=("acdirmax",), unit="seconds", help="how long a folder's attributes and names are believed"
+    )
+    size: int = option(256 * MIB, names=("cache_size",), unit="bytes", help="most file data kept in memory")
+    readahead: int = option(16 * MIB, names=("rasize",), unit="bytes", help="most bytes read ahead for one file")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """How files look on this side: owners, modes, names, inode numbers."""
 
-    uid: int = 0
-    gid: int = 0
-    force_uid: bool = False
-    force_gid: bool = False
-    file_mode: int = 0o755
-    dir_mode: int = 0o755
+    uid: int = option(0, unit="user", help="who owns the files; default: the mounting user")
+    gid: int = option(0, unit="group", help="which group the files belong to; default: the mounting user's")
+    force_uid: bool = option(False, names=("forceuid",), help="show uid= even where the server knows owners")
+    force_gid: bool = option(False, names=("forcegid",), help="show gid= even where the server knows groups")
+    file_mode: int = option(
+        0o755, names=("file_mode", "fmask"), unit="mode", help="permissions of files, where the server knows none"
+    )
+    dir_mode: int = option(
+        0o755,
+        names=("dir_mode", "dirmode", "dmask", "dirm"),
+        unit="mode",
+        help="permissions of folders, where the server knows none",
+    )
     mapping: NameMapping = NameMapping.SFM
-    server_inode: bool = True  # noserverino
-    contain_symlinks: bool = True
-    block_size: int = MIB  # bsize=
+    server_inode: bool = option(
+        True, names=("serverino",), help="inode numbers are the server's file ids, where these can be trusted"
+    )
+    contain_symlinks: bool = option(True, help="refuse symlinks that lead out of the share")
+    block_size: int = option(MIB, names=("bsize",), unit="bytes", help="st_blksize, a hint to programs that copy")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What the kernel is told."""
+    """What the kernel is told. A mount is always `ro,nosuid,nodev`."""
 
     mountpoint: str = ""
-    allow_other: bool = False
-    check_permissions: bool = False  # default_permissions
+    allow_other: bool = option(False, help="let other users in; implied when root mounts")
+    check_permissions: bool = option(
+        False,
+        names=("perm", "default_permissions"),
+        help="let the kernel check modes and owners; implied by allow_other unless noperm",
+    )
+    nonempty: bool = option(False, help="mount over a folder that has entries, which are hidden meanwhile")
     kernel_options: tuple[str, ...] = ()  # noexec, noatime …
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """How the process behind a mount behaves."""
+
+    foreground: bool = option(False, help="stay in the foreground (as -f)")
+    log_file: str = option("", metavar="PATH", help="write the log here instead of to syslog; opened by the daemon")
+    verbosity: int = 0  # 0 warnings, 1 life events (-v), 2 every message (-d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +292,4 @@ class Config:
     cache: Cache = Cache()
     view: View = View()
     mount: Mount = Mount()
+    process: Process = Process()

@@ -1,7 +1,7 @@
 """One TCP connection carrying one engine: a reader, a writer, deadlines. Knows no dialect.
 
-The writer task alone owns the sending side, so a caller that is cancelled never cuts a PDU in half. Every exchange ends:
-with its replies, with a deadline that runs from the last progress of its queue, or with the connection.
+The writer task alone owns the sending side, so a caller that is cancelled never cuts a PDU in half. Every exchange
+ends: with its replies, with a deadline that runs from the last progress of its queue, or with the connection.
 """
 
 from __future__ import annotations

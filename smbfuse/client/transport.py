@@ -191,9 +191,7 @@ async def _attempt(
             stream.close()
 
 
-async def _dial(
-    family: int, address: tuple[object, ...], port: int, network: Network, *, netbios: bool
-) -> TcpStream:
+async def _dial(family: int, address: tuple[object, ...], port: int, network: Network, *, netbios: bool) -> TcpStream:
     socket = trio.socket.socket(family, stdlib_socket.SOCK_STREAM)
     try:
         socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)

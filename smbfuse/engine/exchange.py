@@ -13,7 +13,7 @@ Exchanges are completed inside `arrived` and `lost`, by calling `Exchange.on_don
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from smbfuse.errors import SmbError
 from smbfuse.wire.record import Buffer
@@ -90,7 +90,7 @@ class Engine(Protocol):
         """
         ...
 
-    def cancel(self, exchange: Exchange[ReplyT]) -> None:
+    def cancel(self, exchange: Exchange[Any]) -> None:
         """Stop waiting for `exchange`: CANCEL is sent where the protocol has it.
 
         Its message id, credits and buffers stay held until the final reply; one that was not sent yet never will be.
@@ -101,7 +101,7 @@ class Engine(Protocol):
         """End every exchange with `error` (a ConnectionLost is copied for each, with its own `sent`)."""
         ...
 
-    def ping(self) -> Exchange[ReplyT]:
+    def ping(self) -> Exchange[Any]:
         """Submit an ECHO, and return its exchange."""
         ...
 

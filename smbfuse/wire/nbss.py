@@ -183,9 +183,7 @@ class NodeStatus:
 def encode_node_status_query(transaction_id: int) -> bytes:
     """Return the UDP datagram (port 137) that asks a machine for all its names.  RFC 1002 4.2.17."""
     return (
-        _DNS_HEADER.pack(transaction_id, 0, 1, 0, 0, 0)
-        + _name_field("*", 0)
-        + struct.pack(">HH", _NBSTAT, _CLASS_IN)
+        _DNS_HEADER.pack(transaction_id, 0, 1, 0, 0, 0) + _name_field("*", 0) + struct.pack(">HH", _NBSTAT, _CLASS_IN)
     )
 
 

@@ -1,6 +1,6 @@
 """The connection: every exchange ends, in whatever pieces bytes arrive and however the other side behaves."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,9 +10,11 @@ from trio.testing import MockClock
 from smbfuse.client.connection import SCRATCH_SIZE, Connection, Progress
 from smbfuse.errors import ConnectionLost, Timeout
 from smbfuse.wire import nbss
+from smbfuse.wire.record import Buffer
 from tests.client.echo_engine import EchoEngine
 
 TIMEO_S = 30.0
+Deliver = Callable[[trio.abc.Stream, bytes], Awaitable[None]]
 
 
 class PairedStream:
@@ -28,16 +30,15 @@ class PairedStream:
         buffer[: len(data)] = data
         return len(data)
 
-    async def send_all(self, buffers: list[bytes]) -> None:
+    async def send_all(self, buffers: Sequence[Buffer]) -> None:
         await self.end.send_all(b"".join(buffers))
 
     def close(self) -> None:
-        self.end.close_hook = None
-        trio.lowlevel.spawn_system_task(self.end.aclose)
+        self.end.receive_stream.close()
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[Connection, EchoEngine, trio.testing.MemorySendStream]]:
+async def connected() -> AsyncIterator[tuple[Connection, EchoEngine, trio.abc.Stream]]:
     stream = PairedStream()
     engine = EchoEngine()
     connection = Connection(stream, engine, timeo_s=TIMEO_S)
@@ -76,7 +77,7 @@ async def byte_by_byte(server: trio.abc.Stream, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("deliver", [whole, byte_by_byte])
-async def test_replies_reach_their_exchange_however_the_bytes_are_cut(deliver: Callable) -> None:  # type: ignore[type-arg]
+async def test_replies_reach_their_exchange_however_the_bytes_are_cut(deliver: Deliver) -> None:
     async with connected() as (connection, engine, server):
         first, second = engine.submit(b"one"), engine.submit(b"two")
 

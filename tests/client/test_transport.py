@@ -58,8 +58,8 @@ async def netbios_server(answer: Callable[[str], bytes]) -> AsyncIterator[Netbio
         nursery.cancel_scope.cancel()
 
 
-def target(port: int | None = None, host: str = "127.0.0.1", **more: str) -> Target:
-    return Target(host=host, share="share", port=port, **more)  # type: ignore[arg-type]
+def target(port: int | None = None, host: str = "127.0.0.1", address: str | None = None) -> Target:
+    return Target(host=host, share="share", port=port, address=address)
 
 
 async def test_a_direct_connection_has_no_session_request_and_no_delay() -> None:
