@@ -1,0 +1,61 @@
+"""The window: how much may be in flight. One for SMB2's credits and for SMB1's MaxMpxCount.
+
+A `Window` only counts. Whoever sends asks `admits`, then calls `take`; what comes back is told by `answered` (the cost
+is no longer in flight) and `granted` (the server allows so much more). SMB2 calls the two separately, because credits
+come back with whatever response carries them; SMB1 grants a request's cost back when it is answered.
+"""
+
+from typing import Final
+
+MOST_CREDITS: Final = 0xFFFF  # what a hostile server grants beyond this is not counted
+
+
+class Window:
+    """Counts free and taken places. Contract: 0 <= `available`, 0 <= `taken`, whatever is granted.
+
+    `reserve` places are kept for urgent requests, so that an ECHO can leave while everything else waits; `bulk`
+    requests leave a quarter of the window (at most 16 places) to the small ones. With nothing in flight every
+    request that fits is admitted: a server that only ever grants one place must still be served.
+    """
+
+    __slots__ = ("available", "reserve", "taken")
+
+    BULK_SHARE: Final = 4
+    MOST_LEFT_BY_BULK: Final = 16
+
+    def __init__(self, available: int, *, reserve: int = 0) -> None:
+        self.available = available
+        self.reserve = reserve
+        self.taken = 0
+
+    def __repr__(self) -> str:
+        return f"<Window {self.available} free, {self.taken} taken>"
+
+    @property
+    def capacity(self) -> int:
+        """Places there are in all, as far as the server has granted them."""
+        return self.available + self.taken
+
+    def admits(self, cost: int, *, urgent: bool = False, bulk: bool = False) -> bool:
+        """Tell whether a request that takes `cost` places may leave now."""
+        if cost > self.available:
+            return False
+        if urgent or not self.taken:
+            return True
+        left = self.reserve
+        if bulk:
+            left += min(self.capacity // self.BULK_SHARE, self.MOST_LEFT_BY_BULK)
+        return cost <= self.available - left
+
+    def take(self, cost: int) -> None:
+        """Take the places of a request that leaves now and that `admits` let pass."""
+        self.available -= cost
+        self.taken += cost
+
+    def answered(self, cost: int) -> None:
+        """Note that a request which took `cost` places is no longer in flight. Frees nothing by itself."""
+        self.taken -= cost
+
+    def granted(self, count: int) -> None:
+        """Add places that the server allows; what exceeds the ceiling is ignored, not an error."""
+        self.available = min(self.available + count, MOST_CREDITS)
