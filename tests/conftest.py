@@ -18,7 +18,7 @@ from tests.support.users import Installation, User, installation_for, ordinary_u
 FUSE_DEVICE: Final = Path("/dev/fuse")
 
 
-# -- what a test needs of the machine ------------------------------------------------------------------------------------
+# -- what a test needs of the machine
 
 
 def missing_for_mounts() -> str | None:
@@ -80,7 +80,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
-# -- the log policy -----------------------------------------------------------------------------------------------------
+# -- the log policy
 
 
 class ExpectedWarnings:
@@ -115,7 +115,7 @@ def expected_warnings() -> ExpectedWarnings:
 def log_policy(expected_warnings: ExpectedWarnings) -> Iterator[None]:
     """Fail a test that logs a WARNING or worse without having announced it: a user would have been alarmed."""
     collector = Collector()
-    logger = logging.getLogger("smbfuse")
+    logger = logging.getLogger()  # the root: a library that we use may not alarm the user either
     logger.addHandler(collector)
     yield
     logger.removeHandler(collector)
@@ -127,7 +127,7 @@ def log_policy(expected_warnings: ExpectedWarnings) -> Iterator[None]:
         pytest.fail("announced, but never logged: " + ", ".join(map(repr, unseen)), pytrace=False)
 
 
-# -- users, folders, servers ---------------------------------------------------------------------------------------------
+# -- users, folders, servers
 
 
 @pytest.fixture(scope="session")

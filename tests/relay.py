@@ -105,7 +105,7 @@ class Relay:
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken | None = None
 
-    # -- running it --------------------------------------------------------------------------------------------------
+    # -- running it
 
     @classmethod
     @contextlib.contextmanager
@@ -153,7 +153,7 @@ class Relay:
             task_status.started()
             await trio.sleep_forever()
 
-    # -- evidence ----------------------------------------------------------------------------------------------------
+    # -- evidence
 
     def mark(self) -> int:
         """Return the place in the record where what happens from now on begins."""
@@ -175,7 +175,7 @@ class Relay:
         """Count the connections that stand now."""
         return len(self._flows)
 
-    # -- harm --------------------------------------------------------------------------------------------------------
+    # -- harm
 
     def cut(self, manner: Manner = "rst") -> None:
         """End every connection now, both sides alike: with RST, or with FIN."""
@@ -257,7 +257,7 @@ class Relay:
 
         self._command(forget_all)
 
-    # -- the inside --------------------------------------------------------------------------------------------------
+    # -- the inside
 
     def _command(self, action: Callable[[], None]) -> None:
         if self._token is None:
