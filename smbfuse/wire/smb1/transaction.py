@@ -1,0 +1,298 @@
+"""The frames of transactions: one form for TRANSACTION and TRANSACTION2, a wider one for NT_TRANSACT.
+
+A transaction carries setup words, parameters and data, each way in as many messages as it takes. Every part says the
+totals, and what it holds at which displacement.  [MS-CIFS] 2.2.4.33, 2.2.4.46, 2.2.4.62.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from struct import Struct
+from typing import ClassVar, Final
+
+from smbfuse.errors import DecodeError
+from smbfuse.wire.record import view
+from smbfuse.wire.smb1.header import Command
+from smbfuse.wire.smb1.message import Block, Strings, encode_block
+
+# TotalParameterCount, TotalDataCount, MaxParameterCount, MaxDataCount, MaxSetupCount, Flags, Timeout,
+# ParameterCount, ParameterOffset, DataCount, DataOffset, SetupCount
+_REQUEST: Final = Struct("<HHHHBxHI2xHHHHBx")
+# Totals; then count, offset and displacement of parameters and of data; TRANSACTION2_SECONDARY has a FID at the end
+_SECONDARY: Final = Struct("<HHHHHHHH")
+# Totals, reserved; count, offset and displacement of parameters and of data; SetupCount
+_RESPONSE: Final = Struct("<HH2xHHHHHHBx")
+_NT_REQUEST: Final = Struct("<B2xIIIIIIIIBH")
+_NT_RESPONSE: Final = Struct("<3xIIIIIIIIB")
+
+_ALIGNMENT: Final = 4
+NO_FID: Final = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRequest:
+    """The first message of a TRANSACTION or TRANSACTION2 request.  [MS-CIFS] 2.2.4.33.1, 2.2.4.46.1.
+
+    `parameters` and `data` are what this message holds, from displacement 0; the totals tell whether more follows.
+    `name` is for TRANSACTION alone; TRANSACTION2 sends an empty one.
+    """
+
+    command: int
+    setup: tuple[int, ...]
+    parameters: bytes
+    data: bytes
+    total_parameter_count: int
+    total_data_count: int
+    max_parameter_count: int
+    max_data_count: int
+    max_setup_count: int = 0
+    flags: int = 0
+    timeout: int = 0
+    name: str = ""
+
+    def encode_block(self, at: int, strings: Strings) -> bytes:
+        """Return the block, parameters and data each aligned to 4 bytes."""
+        words_size = _REQUEST.size + 2 * len(self.setup)
+        start = at + 1 + words_size + 2
+        body = self._name(start, strings)
+        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        parameter_offset = start + len(body)
+        body += self.parameters
+        body += bytes(-(start + len(body)) % _ALIGNMENT) if self.data else b""
+        data_at = start + len(body)
+        words = _REQUEST.pack(
+            self.total_parameter_count,
+            self.total_data_count,
+            self.max_parameter_count,
+            self.max_data_count,
+            self.max_setup_count,
+            self.flags,
+            self.timeout,
+            len(self.parameters),
+            parameter_offset,
+            len(self.data),
+            data_at if self.data else 0,
+            len(self.setup),
+        )
+        words += b"".join(word.to_bytes(2, "little") for word in self.setup)
+        return encode_block(self.command, words, body + self.data)
+
+    @classmethod
+    def decode_block(cls, block: Block, strings: Strings) -> TransactionRequest:
+        """Read a first message. TRANSACTION2 has no name, though some clients write one."""
+        (
+            total_parameter_count,
+            total_data_count,
+            max_parameter_count,
+            max_data_count,
+            max_setup_count,
+            flags,
+            timeout,
+            parameter_count,
+            parameter_offset,
+            data_count,
+            data_at,
+            setup_count,
+        ) = _REQUEST.unpack(view(block.words, 0, _REQUEST.size, cls.__name__))
+        name = block.tail(strings).string() if block.command == Command.TRANSACTION else ""
+        return cls(
+            block.command,
+            _setup(block.words, _REQUEST.size, setup_count),
+            _part(block, parameter_offset, parameter_count, "parameters"),
+            _part(block, data_at, data_count, "data"),
+            total_parameter_count,
+            total_data_count,
+            max_parameter_count,
+            max_data_count,
+            max_setup_count,
+            flags,
+            timeout,
+            name,
+        )
+
+    def _name(self, start: int, strings: Strings) -> bytes:
+        return strings.encode(self.name, start) if self.command == Command.TRANSACTION else b""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionSecondary:
+    """A later message of a request that did not fit into one.  [MS-CIFS] 2.2.4.34, 2.2.4.47."""
+
+    command: int  # TRANSACTION_SECONDARY or TRANSACTION2_SECONDARY
+    total_parameter_count: int
+    total_data_count: int
+    parameters: bytes
+    parameter_displacement: int
+    data: bytes
+    data_displacement: int
+    fid: int = NO_FID  # TRANSACTION2_SECONDARY alone
+
+    def encode_block(self, at: int, strings: Strings) -> bytes:
+        """Return the block, parameters and data each aligned to 4 bytes."""
+        fid = self.fid.to_bytes(2, "little") if self.command == Command.TRANSACTION2_SECONDARY else b""
+        start = at + 1 + _SECONDARY.size + len(fid) + 2
+        body = bytes(-start % _ALIGNMENT)
+        parameter_offset = start + len(body)
+        body += self.parameters
+        body += bytes(-(start + len(body)) % _ALIGNMENT) if self.data else b""
+        words = _SECONDARY.pack(
+            self.total_parameter_count,
+            self.total_data_count,
+            len(self.parameters),
+            parameter_offset if self.parameters else 0,
+            self.parameter_displacement,
+            len(self.data),
+            start + len(body) if self.data else 0,
+            self.data_displacement,
+        )
+        return encode_block(self.command, words + fid, body + self.data)
+
+    @classmethod
+    def decode_block(cls, block: Block, strings: Strings) -> TransactionSecondary:
+        """Read a later message."""
+        has_fid = block.command == Command.TRANSACTION2_SECONDARY
+        words = block.want_words(_SECONDARY.size + (2 if has_fid else 0), cls.__name__)
+        total_parameters, total_data, count, offset, displacement, data_count, data_at, data_displacement = (
+            _SECONDARY.unpack_from(words)
+        )
+        return cls(
+            block.command,
+            total_parameters,
+            total_data,
+            _part(block, offset, count, "parameters"),
+            displacement,
+            _part(block, data_at, data_count, "data"),
+            data_displacement,
+            int.from_bytes(words[-2:], "little") if has_fid else NO_FID,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionPart:
+    """One message of a response, of any of the three commands. `parameters` and `data` are views when decoded.
+
+    Totals may shrink from part to part ([MS-CIFS] 2.2.4.33.2). Old servers leave setup and padding away.
+    """
+
+    command: int
+    total_parameter_count: int
+    total_data_count: int
+    parameters: bytes | memoryview
+    parameter_displacement: int
+    data: bytes | memoryview
+    data_displacement: int
+    setup: tuple[int, ...] = ()
+
+    def encode_block(self, at: int, strings: Strings) -> bytes:
+        """Return the block, parameters and data each aligned to 4 bytes."""
+        layout = _NT_RESPONSE if self.command == Command.NT_TRANSACT else _RESPONSE
+        start = at + 1 + layout.size + 2 * len(self.setup) + 2
+        body = bytes(-start % _ALIGNMENT)
+        parameter_offset = start + len(body)
+        body += self.parameters
+        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        words = layout.pack(
+            self.total_parameter_count,
+            self.total_data_count,
+            len(self.parameters),
+            parameter_offset,
+            self.parameter_displacement,
+            len(self.data),
+            start + len(body),
+            self.data_displacement,
+            len(self.setup),
+        )
+        words += b"".join(word.to_bytes(2, "little") for word in self.setup)
+        return encode_block(self.command, words, body + self.data)
+
+    @classmethod
+    def decode_block(cls, block: Block, strings: Strings) -> TransactionPart:
+        """Read one message of a response; offsets are believed, padding is not counted."""
+        layout = _NT_RESPONSE if block.command == Command.NT_TRANSACT else _RESPONSE
+        fields = layout.unpack(view(block.words, 0, layout.size, cls.__name__))
+        total_parameters, total_data, count, offset, displacement, data_count, data_at, data_displacement = fields[:8]
+        if displacement + count > total_parameters or data_displacement + data_count > total_data:
+            raise DecodeError("a transaction's part lies outside of its totals")
+        return cls(
+            block.command,
+            total_parameters,
+            total_data,
+            _view(block, offset, count, "parameters"),
+            displacement,
+            _view(block, data_at, data_count, "data"),
+            data_displacement,
+            _setup(block.words, layout.size, fields[8]),
+        )
+
+    def frozen(self) -> TransactionPart:
+        """Return the same part with bytes of its own instead of views."""
+        return replace(self, parameters=bytes(self.parameters), data=bytes(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class NtTransactRequest:
+    """NT_TRANSACT request in one message.  [MS-CIFS] 2.2.4.62.1."""
+
+    function: int
+    setup: bytes
+    parameters: bytes
+    data: bytes
+    max_parameter_count: int
+    max_data_count: int
+    max_setup_count: int = 0
+
+    command: ClassVar[int] = Command.NT_TRANSACT
+
+    def encode_block(self, at: int, strings: Strings) -> bytes:
+        """Return the block, parameters and data each aligned to 4 bytes."""
+        start = at + 1 + _NT_REQUEST.size + len(self.setup) + 2
+        body = bytes(-start % _ALIGNMENT)
+        parameter_offset = start + len(body)
+        body += self.parameters
+        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        words = _NT_REQUEST.pack(
+            self.max_setup_count,
+            len(self.parameters),
+            len(self.data),
+            self.max_parameter_count,
+            self.max_data_count,
+            len(self.parameters),
+            parameter_offset,
+            len(self.data),
+            start + len(body),
+            len(self.setup) // 2,
+            self.function,
+        )
+        return encode_block(self.command, words + self.setup, body + self.data)
+
+    @classmethod
+    def decode_block(cls, block: Block, strings: Strings) -> NtTransactRequest:
+        """Read a request that is whole in this message; DecodeError if more of it is announced."""
+        fields = _NT_REQUEST.unpack(view(block.words, 0, _NT_REQUEST.size, cls.__name__))
+        max_setup, total_parameters, total_data, max_parameters, max_data = fields[:5]
+        count, offset, data_count, data_at, setup_count, function = fields[5:]
+        if count != total_parameters or data_count != total_data:
+            raise DecodeError("an NT_TRANSACT request in several messages")
+        return cls(
+            function,
+            bytes(view(block.words, _NT_REQUEST.size, 2 * setup_count, "setup")),
+            _part(block, offset, count, "parameters"),
+            _part(block, data_at, data_count, "data"),
+            max_parameters,
+            max_data,
+            max_setup,
+        )
+
+
+def _setup(words: memoryview, at: int, count: int) -> tuple[int, ...]:
+    raw = view(words, at, 2 * count, "setup words")
+    return tuple(int.from_bytes(raw[index : index + 2], "little") for index in range(0, len(raw), 2))
+
+
+def _view(block: Block, offset: int, count: int, what: str) -> memoryview:
+    """Return `count` bytes at `offset` from the header; the offset of nothing is not looked at."""
+    return view(block.pdu, offset, count, what) if count else block.pdu[:0]
+
+
+def _part(block: Block, offset: int, count: int, what: str) -> bytes:
+    return bytes(_view(block, offset, count, what))
