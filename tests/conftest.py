@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.mounts import Mount, Options, mounted
 from tests.support.samba import FOLDER_NAME, SambaServer, samba_server, smbd_path
 from tests.support.users import Installation, User, installation_for, ordinary_user
 
@@ -176,3 +177,20 @@ def start_samba() -> Iterator[Callable[..., SambaServer]]:
             return stack.enter_context(samba_server(**settings))
 
         yield start
+
+
+@pytest.fixture
+def mount(
+    user: User, installation: Installation, expected_warnings: ExpectedWarnings
+) -> Iterator[Callable[..., Mount]]:
+    """Provide `mount(server_or_url, {option: value}, subfolder=…)`: a real mount that lasts until the test's end.
+
+    What the daemon logs obeys the same policy as the test's own process.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def make(source: SambaServer | str, options: Options | None = None, **settings: Any) -> Mount:
+            settings = {"user": user, "installation": installation, "announced": expected_warnings.parts, **settings}
+            return stack.enter_context(mounted(source, options or {}, **settings))
+
+        yield make

@@ -10,13 +10,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from tests.support.users import User, ordinary_user, public_folder
+from tests.support.folders import public_folder
+from tests.support.users import User, ordinary_user
 
 PASSWORD: Final = "SecREt01"
 FOLDER_NAME: Final = "Größe [ä] 🐙"  # what a careless client breaks on: accents, brackets, beyond the BMP
@@ -158,9 +160,10 @@ class SambaServer:
 
     def credentials(self, password: str | None = None) -> Path:
         """Write a `credentials=` file that only the ordinary user can read, and return its path."""
-        path = self.folder / "credentials"
+        handle, name = tempfile.mkstemp(prefix="credentials-", dir=self.folder)  # mode 0600
+        os.close(handle)
+        path = Path(name)
         path.write_text(f"username={self.user.name}\npassword={password or self.password}\n")
-        path.chmod(0o600)
         return self.user.owns(path)
 
     def smbclient(self, command: str, *, dialect: str = "SMB3", share: str = "share", timeout_s: float = 60) -> str:

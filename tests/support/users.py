@@ -9,14 +9,16 @@ import contextlib
 import functools
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from tests.support.folders import public_folder
 
 ACCOUNT: Final = "smbfuse-test"
 ROOT: Final = Path(__file__).resolve().parents[2]  # the clone
@@ -45,6 +47,11 @@ class User:
             os.chown(path, self.uid, self.gid)
         return path
 
+    def owns_new(self, folder: Path) -> Path:
+        """Make `folder`, give it to this user and return it."""
+        folder.mkdir()
+        return self.owns(folder)
+
 
 @functools.cache
 def ordinary_user() -> User:
@@ -68,73 +75,66 @@ def ordinary_user() -> User:
     return User(entry.pw_name, entry.pw_uid, entry.pw_gid)
 
 
-@contextlib.contextmanager
-def public_folder(prefix: str) -> Iterator[Path]:
-    """Make a temporary folder that every user may enter, unlike pytest's own; remove it at the end."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A way to run smbfuse as the ordinary user."""
+    """A smbfuse that an ordinary user can run."""
 
-    command: tuple[str, ...]  # what stands for `smbfuse` on a command line
-    environment: Mapping[str, str]
+    program: Path  # an executable called `smbfuse`, in a folder of its own that may lead PATH
+    interpreter: str
+    environment: Mapping[str, str]  # nothing of the developer's own: USER, PASSWD or a proxy could change a result
 
-    def argv(self, arguments: Sequence[str]) -> list[str]:
-        """Return the whole command line of `smbfuse ARGUMENTS`."""
-        return [*self.command, *arguments]
+    def runs_for(self, user: User) -> bool:
+        """Tell whether `user` can read the interpreter, the package and all it imports."""
+        try:
+            ran = subprocess.run(
+                [self.interpreter, "-c", "import smbfuse.cli.main, pyfuse3, spnego, cryptography, rich"],
+                env=dict(self.environment),
+                cwd="/",
+                capture_output=True,
+                timeout=60,
+                check=False,
+                **user.run_options(),
+            )
+        except PermissionError:
+            return False
+        return ran.returncode == 0
 
 
-def _environment(**more: str) -> dict[str, str]:
-    # Nothing of the developer's own environment (USER, PASSWD, KRB5CCNAME, proxies) may change a result.
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {"PATH": path, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **more}
+START: Final = """#!/bin/sh
+PYTHONPATH={path} exec {interpreter} -c 'import sys; from smbfuse.cli.main import main; sys.exit(main())' "$@"
+"""
 
 
-def _runs(installation: Installation, user: User) -> bool:
-    """Tell whether `user` can read the interpreter, the package and all it imports."""
-    command = [*installation.command[:-2], "-c", "import smbfuse.cli.main, pyfuse3, spnego, cryptography, rich"]
-    try:
-        ran = subprocess.run(
-            command,
-            env=dict(installation.environment),
-            cwd="/",
-            capture_output=True,
-            timeout=60,
-            check=False,
-            **user.run_options(),
-        )
-    except PermissionError:
-        return False
-    return ran.returncode == 0
+def _install(folder: Path, interpreter: str, *path: Path) -> Installation:
+    program = folder / "bin" / "smbfuse"
+    program.parent.mkdir(exist_ok=True)
+    joined = ":".join(map(str, path))
+    program.write_text(START.format(path=shlex.quote(joined), interpreter=shlex.quote(interpreter)))
+    program.chmod(0o755)
+    search = f"{program.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    environment = {"PATH": search, "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": joined}
+    return Installation(program, interpreter, environment)
 
 
 @contextlib.contextmanager
 def installation_for(user: User) -> Iterator[Installation]:
-    """Provide a smbfuse that `user` can run: this very interpreter if it may be read, else a copy of everything.
+    """Provide a smbfuse that `user` can run: the clone with this very interpreter if both may be read, else a copy.
 
-    The copy is this interpreter's packages and the clone's package beside the distribution's Python of the same
+    The copy is this interpreter's packages and the clone's package, run by the distribution's Python of the same
     version: compiled modules fit no other.
     """
-    here = Installation((sys.executable, "-m", "smbfuse"), _environment(PYTHONPATH=str(ROOT)))
-    if user.current or _runs(here, user):
-        yield here
-        return
-    with public_folder("smbfuse-readable-") as folder:
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    with public_folder("smbfuse-program-") as folder:
+        here = _install(folder, sys.executable, ROOT)
+        if here.runs_for(user):
+            yield here
+            return
+        ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "smbfuse", folder / "smbfuse", ignore=ignore)
-        for place in sys.path:
-            if place.endswith(("site-packages", "dist-packages")) and Path(place).is_dir():
+        for place in filter(os.path.isdir, sys.path):
+            if place.endswith(("site-packages", "dist-packages")):
                 shutil.copytree(place, folder / "packages", dirs_exist_ok=True, ignore=ignore)
         interpreter = f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
-        environment = _environment(PYTHONPATH=f"{folder}:{folder / 'packages'}")
-        copy = Installation((interpreter, "-m", "smbfuse"), environment)
-        if not _runs(copy, user):
+        copy = _install(folder, interpreter, folder, folder / "packages")
+        if not copy.runs_for(user):
             raise RuntimeError(f"{user.name} can run neither {sys.executable} nor a copy of it with {interpreter}")
         yield copy
