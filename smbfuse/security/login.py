@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 SERVICE: Final = "cifs"  # of the target name cifs/host, in Kerberos tickets and in NTLM's MsvAvTargetName
 
+MOST_STEPS: Final = 8  # Kerberos and NTLM need two or three; a server that asks for more only wants to keep us busy
+
 _NTLMSSP: Final = b"NTLMSSP\0"
 _NTLM_V1_RESPONSE_SIZE: Final = 24
 
@@ -81,6 +83,7 @@ class _Exchange(abc.ABC):
 
     name: str
     _context: spnego.ContextProxy
+    _steps = 0
 
     @property
     @abc.abstractmethod
@@ -100,6 +103,9 @@ class _Exchange(abc.ABC):
             raise AuthenticationFailed("the server ended the login before it was complete")
 
     def _advance(self, token: bytes) -> bytes:
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise AuthenticationFailed(f"{self.name} login: the server never comes to an end")
         try:
             return self._context.step(token or None) or b""
         except SpnegoError as error:
