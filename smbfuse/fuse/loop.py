@@ -1,0 +1,93 @@
+"""A stand-in for the `trio` that pyfuse3 uses, so that its event loop never blocks in a read.
+
+pyfuse3 3.5 waits until the FUSE descriptor is readable and then reads it with a blocking system call, holding the GIL.
+If the request was withdrawn between the two (its caller was killed), the read blocks the whole process until the next
+request comes, be that hours. pyfuse3 looks `trio` up in its own module at each use, which its asyncio support relies
+on: this module fills that seam with an object that is trio in all but two things.
+
+* `lowlevel.wait_readable` asks the kernel once more after waking, because most withdrawals happen while the task waits
+  for its turn. It also makes the descriptor non-blocking.
+* `open_nursery` gives workers a second life. In the microseconds between that question and the read a request can
+  still be withdrawn; the read then fails with EAGAIN instead of blocking, which ends a pyfuse3 worker, and the worker
+  is begun again with the same arguments.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+import pyfuse3
+import trio
+
+
+def install() -> None:
+    """Put the stand-in in place. Before `pyfuse3.main()`; doing it twice changes nothing."""
+    pyfuse3.trio = _Trio()  # type: ignore[attr-defined]  # the seam that pyfuse3.asyncio uses
+
+
+async def wait_readable(descriptor: int) -> None:
+    """Return when `descriptor` can be read without blocking, as seen after waking."""
+    os.set_blocking(descriptor, False)
+    question = select.poll()
+    question.register(descriptor, select.POLLIN)
+    while True:
+        await trio.lowlevel.wait_readable(descriptor)
+        if question.poll(0):
+            return
+
+
+class _Lowlevel:
+    """`trio.lowlevel`, with a `wait_readable` that asks again."""
+
+    wait_readable = staticmethod(wait_readable)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trio.lowlevel, name)
+
+
+class _Workers:
+    """A nursery whose tasks are begun again when they end with EAGAIN."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    def start_soon(self, worker: Callable[..., Awaitable[None]], *args: Any, name: str | None = None) -> None:
+        async def tireless() -> None:
+            while True:
+                try:
+                    await worker(*args)
+                    return
+                except BlockingIOError:
+                    # The worker counts as one to pyfuse3 still, so the second life is not counted again. It leaves
+                    # its message buffer (1 MiB, hardly touched) behind: too rare to matter.
+                    continue
+
+        self._nursery.start_soon(tireless, name=name)
+
+
+class _NurseryManager(AbstractAsyncContextManager["_Workers"]):
+    def __init__(self) -> None:
+        self._manager = trio.open_nursery()
+
+    async def __aenter__(self) -> _Workers:
+        return _Workers(await self._manager.__aenter__())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._manager.__aexit__(kind, error, trace)
+
+
+class _Trio:
+    """`trio`, as far as pyfuse3 is concerned."""
+
+    lowlevel = _Lowlevel()
+    open_nursery = _NurseryManager
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(trio, name)
