@@ -128,6 +128,7 @@ class NtStatus(IntEnum):
     SMB_BAD_TID = 0x00050002, posix.EHOSTDOWN, SessionGone
     SMB_BAD_UID = 0x005B0002, posix.EHOSTDOWN, SessionGone
     SMB_BAD_COMMAND = 0x00160002, posix.EOPNOTSUPP, Unsupported
+    OS2_INVALID_LEVEL = 0x007C0001, posix.EOPNOTSUPP, Unsupported
 
 
 def error(status: int, operation: str, path: str | None = None) -> StatusError:
@@ -138,6 +139,74 @@ def error(status: int, operation: str, path: str | None = None) -> StatusError:
     row = NtStatus(status)
     where = f" {path!r}" if path is not None else ""
     return row.error(f"{operation}{where}: {row.name} (0x{status:08X})", status=status, errno=row.errno or posix.EIO)
+
+
+# DOS errors by class and code, as the NTSTATUS of the same meaning.  [MS-CIFS] 2.2.2.4
+_ERRDOS, _ERRSRV, _ERRHRD = 1, 2, 3
+_DOS_ERRORS: Final[Mapping[tuple[int, int], NtStatus]] = {
+    (_ERRDOS, 1): NtStatus.NOT_IMPLEMENTED,  # ERRbadfunc
+    (_ERRDOS, 2): NtStatus.OBJECT_NAME_NOT_FOUND,  # ERRbadfile
+    (_ERRDOS, 3): NtStatus.OBJECT_PATH_NOT_FOUND,  # ERRbadpath
+    (_ERRDOS, 4): NtStatus.TOO_MANY_OPENED_FILES,  # ERRnofids
+    (_ERRDOS, 5): NtStatus.ACCESS_DENIED,  # ERRnoaccess
+    (_ERRDOS, 6): NtStatus.INVALID_HANDLE,  # ERRbadfid
+    (_ERRDOS, 8): NtStatus.INSUFFICIENT_RESOURCES,  # ERRnomem
+    (_ERRDOS, 12): NtStatus.ACCESS_DENIED,  # ERRbadaccess
+    (_ERRDOS, 15): NtStatus.OBJECT_PATH_NOT_FOUND,  # ERRbaddrive
+    (_ERRDOS, 17): NtStatus.NOT_SAME_DEVICE,  # ERRdiffdevice
+    (_ERRDOS, 18): NtStatus.NO_MORE_FILES,  # ERRnofiles
+    (_ERRDOS, 32): NtStatus.SHARING_VIOLATION,  # ERRbadshare
+    (_ERRDOS, 33): NtStatus.FILE_LOCK_CONFLICT,  # ERRlock
+    (_ERRDOS, 38): NtStatus.END_OF_FILE,  # ERReof
+    (_ERRDOS, 50): NtStatus.NOT_SUPPORTED,  # ERRunsup
+    (_ERRDOS, 53): NtStatus.BAD_NETWORK_NAME,  # the network path was not found
+    (_ERRDOS, 65): NtStatus.ACCESS_DENIED,  # ERRnetworkaccessdenied
+    (_ERRDOS, 67): NtStatus.BAD_NETWORK_NAME,  # ERRnosuchshare
+    (_ERRDOS, 71): NtStatus.REQUEST_NOT_ACCEPTED,  # no more connections
+    (_ERRDOS, 80): NtStatus.OBJECT_NAME_COLLISION,  # ERRfilexists
+    (_ERRDOS, 86): NtStatus.WRONG_PASSWORD,  # the network password is wrong
+    (_ERRDOS, 87): NtStatus.INVALID_PARAMETER,  # ERRinvalidparam
+    (_ERRDOS, 110): NtStatus.OBJECT_NAME_NOT_FOUND,  # the system cannot open the file
+    (_ERRDOS, 112): NtStatus.DISK_FULL,  # ERRdiskfull
+    (_ERRDOS, 123): NtStatus.OBJECT_NAME_INVALID,  # ERRinvalidname
+    (_ERRDOS, 124): NtStatus.INVALID_INFO_CLASS,  # ERRunknownlevel
+    (_ERRDOS, 145): NtStatus.DIRECTORY_NOT_EMPTY,  # ERRdirnotempty
+    (_ERRDOS, 158): NtStatus.LOCK_NOT_GRANTED,  # ERRnotlocked
+    (_ERRDOS, 183): NtStatus.OBJECT_NAME_COLLISION,  # ERRrename
+    (_ERRDOS, 206): NtStatus.NAME_TOO_LONG,  # the file name is too long
+    (_ERRDOS, 234): NtStatus.BUFFER_OVERFLOW,  # ERRmoredata
+    (_ERRDOS, 267): NtStatus.NOT_A_DIRECTORY,  # the directory name is invalid
+    (_ERRSRV, 2): NtStatus.LOGON_FAILURE,  # ERRbadpw
+    (_ERRSRV, 4): NtStatus.ACCESS_DENIED,  # ERRaccess
+    (_ERRSRV, 5): NtStatus.SMB_BAD_TID,  # ERRinvtid
+    (_ERRSRV, 6): NtStatus.BAD_NETWORK_NAME,  # ERRinvnetname
+    (_ERRSRV, 7): NtStatus.BAD_DEVICE_TYPE,  # ERRinvdevice
+    (_ERRSRV, 64): NtStatus.SMB_BAD_COMMAND,  # ERRsmbcmd
+    (_ERRSRV, 81): NtStatus.REQUEST_NOT_ACCEPTED,  # ERRpaused
+    (_ERRSRV, 89): NtStatus.REQUEST_NOT_ACCEPTED,  # ERRnoroom
+    (_ERRSRV, 90): NtStatus.REQUEST_NOT_ACCEPTED,  # ERRtoomanyuids
+    (_ERRSRV, 91): NtStatus.SMB_BAD_UID,  # ERRbaduid
+    (_ERRSRV, 2239): NtStatus.ACCOUNT_EXPIRED,  # ERRaccountExpired
+    (_ERRSRV, 2240): NtStatus.INVALID_WORKSTATION,  # ERRbadClient
+    (_ERRSRV, 2241): NtStatus.INVALID_LOGON_HOURS,  # ERRbadLogonTime
+    (_ERRSRV, 2242): NtStatus.PASSWORD_EXPIRED,  # ERRpasswordExpired
+    (_ERRSRV, 0xFFFF): NtStatus.NOT_SUPPORTED,  # ERRnosupport
+    (_ERRHRD, 19): NtStatus.MEDIA_WRITE_PROTECTED,  # ERRnowrite
+    (_ERRHRD, 21): NtStatus.NO_MEDIA_IN_DEVICE,  # ERRnotready
+    (_ERRHRD, 32): NtStatus.SHARING_VIOLATION,  # ERRbadshare
+    (_ERRHRD, 33): NtStatus.FILE_LOCK_CONFLICT,  # ERRlock
+    (_ERRHRD, 39): NtStatus.DISK_FULL,  # ERRdiskfull
+}
+
+
+def from_dos(value: int) -> int:
+    """Return the NTSTATUS for a DOS error as it lies in an SMB1 header: the class in the low byte, the code on top.
+
+    What the table does not know is UNSUCCESSFUL, because a reader of the status must see an error.
+    """
+    if value == 0:
+        return NtStatus.SUCCESS
+    return _DOS_ERRORS.get((value & 0xFF, value >> 16), NtStatus.UNSUCCESSFUL)
 
 
 # How a refused login is explained: what it means, what to do, and the reason behind the exit code.
