@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
+from smbfuse.engine.dialect import BY_REVISION
 from smbfuse.errors import ProtocolError, SecurityRefused
 from smbfuse.security import sealing, signing
 from smbfuse.security.keys import PreauthHash, session_keys
@@ -87,15 +88,6 @@ _ASYNC: Final = int(HeaderFlags.ASYNC_COMMAND)  # plain numbers: these are looke
 _SIGNED: Final = int(HeaderFlags.SIGNED)
 _PENDING: Final = int(NtStatus.PENDING)
 
-_SMB_3_1_1: Final = 0x0311
-_DEFAULT_SIGNING: Final = {
-    0x0202: signing.HMAC_SHA256,
-    0x0210: signing.HMAC_SHA256,
-    0x0300: signing.AES_CMAC,
-    0x0302: signing.AES_CMAC,
-    0x0311: signing.AES_CMAC,
-}
-
 
 class Smb2Protection:
     """Keys, signatures and encryption of one SMB2 session that is neither guest nor anonymous.
@@ -126,16 +118,17 @@ class Smb2Protection:
             raise SecurityRefused("the login gave no key to sign or encrypt with")
         if seal and cipher_id is None:
             raise SecurityRefused("encryption is demanded, but the server has none")
-        chosen = _DEFAULT_SIGNING[dialect] if signing_id is None else signing_id
+        row = BY_REVISION[dialect]
+        chosen = row.default_signing if signing_id is None else signing_id
         if chosen not in SIGNERS:
-            raise ProtocolError(f"the server chose signing algorithm 0x{chosen:04X}, which does not exist")
+            raise ProtocolError(f"the server chose signing algorithm {chosen}, which does not exist")
         if cipher_id is not None and cipher_id not in CIPHERS:
             raise ProtocolError(f"the server chose cipher 0x{cipher_id:04X}, which does not exist")
         suite = None if cipher_id is None else CIPHERS[cipher_id]
         keys = session_keys(dialect, full_session_key, preauth, cipher_key_size=suite.key_size if suite else 0)
         self.sign_all = sign
         self.seal_all = seal
-        self._dialect = dialect
+        self._login_is_hashed = row.contexts
         self._signer = SIGNERS[chosen](keys.signing)
         self._sealer = Sealer(suite, keys.client_to_server) if suite else None
         self._unsealer = Unsealer(suite, keys.server_to_client) if suite else None
@@ -152,7 +145,7 @@ class Smb2Protection:
 
         TREE_CONNECT of 3.1.1 always: its answer says what the share demands.
         """
-        return self.sign_all or (self._dialect == _SMB_3_1_1 and command == Command.TREE_CONNECT)
+        return self.sign_all or (self._login_is_hashed and command == Command.TREE_CONNECT)
 
     def sign(self, head: bytearray, payload: Sequence[Buffer], message_id: int, *, is_cancel: bool = False) -> None:
         """Mark one element of a compound as signed and write its signature in place. [MS-SMB2] 3.1.4.1.
@@ -203,7 +196,7 @@ class Smb2Protection:
             if not self.verify(element, header.message_id):
                 raise ProtocolError(f"wrong signature on the response to message {header.message_id}")
             return
-        must_be_signed = self._dialect == _SMB_3_1_1 if ends_login else self.sign_all
+        must_be_signed = self._login_is_hashed if ends_login else self.sign_all
         if signed_request or must_be_signed:
             raise ProtocolError(f"no signature on the response to message {header.message_id}, which must have one")
 

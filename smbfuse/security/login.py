@@ -82,15 +82,15 @@ class _Exchange(abc.ABC):
     """What the exchanges made by pyspnego share: errors in our terms, and the end of the exchange."""
 
     name: str
+    complete = False
     _context: spnego.ContextProxy
     _steps = 0
 
-    @property
-    @abc.abstractmethod
-    def complete(self) -> bool: ...
-
     @abc.abstractmethod
     def step(self, token: bytes) -> bytes: ...
+
+    def _is_complete(self) -> bool:
+        return self._context.complete
 
     @property
     def session_key(self) -> bytes:
@@ -104,10 +104,13 @@ class _Exchange(abc.ABC):
 
     def _advance(self, token: bytes) -> bytes:
         self._steps += 1
+        self.complete = False
         if self._steps > MOST_STEPS:
             raise AuthenticationFailed(f"{self.name} login: the server never comes to an end")
         try:
-            return self._context.step(token or None) or b""
+            ours = self._context.step(token or None) or b""
+            self.complete = self._is_complete()
+            return ours
         except SpnegoError as error:
             raise AuthenticationFailed(f"{self.name} login: {_in_words(error)}") from error
         except Exception as error:  # whatever a strange token makes of a parser that is not ours
@@ -126,16 +129,15 @@ class NtlmExchange(_Exchange):
         self._hint = b"" if raw else hint or b""
         self._context = _client(credential, host, "ntlm" if raw else "negotiate")
 
-    @property
-    def complete(self) -> bool:
-        # There is a key as soon as AUTHENTICATE is made. A server may say nothing more, so that pyspnego would wait on.
-        return self._context.complete or bool(self._context.session_key)
-
     def step(self, token: bytes) -> bytes:
         ours = self._advance(token or self._hint)
         self._hint = b""
         _refuse_ntlm_v1(ours)
         return ours
+
+    def _is_complete(self) -> bool:
+        # There is a key as soon as AUTHENTICATE is made. A server may say nothing more, so that pyspnego would wait on.
+        return self._context.complete or bool(self._context.session_key)
 
 
 class KerberosExchange(_Exchange):
@@ -148,10 +150,6 @@ class KerberosExchange(_Exchange):
         self._host = host
         self._hint = hint
         self._begun = False
-
-    @property
-    def complete(self) -> bool:
-        return self._begun and self._context.complete
 
     def step(self, token: bytes) -> bytes:
         if not self._begun:

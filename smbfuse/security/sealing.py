@@ -17,11 +17,6 @@ from smbfuse.wire.record import Buffer
 
 TAG_SIZE: Final = 16
 
-AES_128_CCM: Final = 0x0001  # Ciphers of SMB2_ENCRYPTION_CAPABILITIES, [MS-SMB2] 2.2.3.1.2
-AES_128_GCM: Final = 0x0002
-AES_256_CCM: Final = 0x0003
-AES_256_GCM: Final = 0x0004
-
 
 class _Aead(Protocol):
     def encrypt(self, nonce: bytes, data: Buffer, associated_data: Buffer, /) -> bytes: ...
@@ -39,13 +34,13 @@ class CipherSuite:
     make: Callable[[bytes], _Aead]
 
 
+# By the cipher ids of SMB2_ENCRYPTION_CAPABILITIES, [MS-SMB2] 2.2.3.1.2.
 CIPHERS: Final = {
-    AES_128_CCM: CipherSuite("AES-128-CCM", key_size=16, nonce_size=11, make=AESCCM),
-    AES_128_GCM: CipherSuite("AES-128-GCM", key_size=16, nonce_size=12, make=AESGCM),
-    AES_256_CCM: CipherSuite("AES-256-CCM", key_size=32, nonce_size=11, make=AESCCM),
-    AES_256_GCM: CipherSuite("AES-256-GCM", key_size=32, nonce_size=12, make=AESGCM),
+    0x0001: CipherSuite("AES-128-CCM", key_size=16, nonce_size=11, make=AESCCM),
+    0x0002: CipherSuite("AES-128-GCM", key_size=16, nonce_size=12, make=AESGCM),
+    0x0003: CipherSuite("AES-256-CCM", key_size=32, nonce_size=11, make=AESCCM),
+    0x0004: CipherSuite("AES-256-GCM", key_size=32, nonce_size=12, make=AESGCM),
 }
-CIPHER_IDS: Final = {suite.name: cipher_id for cipher_id, suite in CIPHERS.items()}
 
 
 class Sealer:

@@ -19,10 +19,6 @@ from smbfuse.wire.record import Buffer
 SMB1_SIGNATURE_SIZE: Final = 8
 SMB2_SIGNATURE_SIZE: Final = 16
 
-HMAC_SHA256: Final = 0x0000  # SigningAlgorithms of SMB2_SIGNING_CAPABILITIES, [MS-SMB2] 2.2.3.1.7
-AES_CMAC: Final = 0x0001
-AES_GMAC: Final = 0x0002
-
 
 def signing_nonce(message_id: int, *, from_server: bool, is_cancel: bool) -> bytes:
     """Return the 12 bytes that make a message unique under its key; only AES-GMAC uses them. [MS-SMB2] 3.1.4.1.
@@ -98,8 +94,8 @@ class AesGmac:
         return mac.tag
 
 
-SIGNERS: Final[dict[int, Callable[[bytes], Signer]]] = {HMAC_SHA256: HmacSha256, AES_CMAC: AesCmac, AES_GMAC: AesGmac}
-SIGNING_IDS: Final = {HmacSha256.name: HMAC_SHA256, AesCmac.name: AES_CMAC, AesGmac.name: AES_GMAC}
+# By the algorithm ids of SMB2_SIGNING_CAPABILITIES, [MS-SMB2] 2.2.3.1.7.
+SIGNERS: Final[dict[int, Callable[[bytes], Signer]]] = {0x0000: HmacSha256, 0x0001: AesCmac, 0x0002: AesGmac}
 
 
 class Md5Mac:
