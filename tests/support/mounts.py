@@ -35,7 +35,10 @@ class Unanswered(AssertionError):
 
 def mount_options(options: Options) -> str:
     """Return the `-o` text: {"vers": "3.0", "sign": True, "seal": False} is "vers=3.0,sign"."""
-    words = [name if value is True else f"{name}={value}" for name, value in options.items() if value is not False]
+    doubled = {name: str(value).replace(",", ",,") for name, value in options.items()}  # a comma in a value is doubled
+    words = [
+        name if value is True else f"{name}={doubled[name]}" for name, value in options.items() if value is not False
+    ]
     return ",".join(words)
 
 

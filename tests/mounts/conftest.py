@@ -1,0 +1,32 @@
+"""What the real mounts of this folder read."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.relay import Relay
+from tests.support.samba import SambaServer, samba_server
+from tests.support.tree import MIB, Tree, grow
+
+
+@pytest.fixture(scope="session")
+def signing_samba(samba: SambaServer) -> Iterator[SambaServer]:
+    """Provide a server over the same files that signs SMB1 too, if the client can."""
+    with samba_server(options={"server signing": "auto"}, shares={"share": samba.root}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tree(samba: SambaServer) -> Tree:
+    """Provide 300 files and 64 MiB on the shared server."""
+    folder = samba.root / "Baum [ö] 🌳"
+    folder.mkdir()
+    return grow(folder, files=300, total=64 * MIB, seed=20261)
+
+
+@pytest.fixture
+def relay_to() -> Iterator[Callable[..., Relay]]:
+    """Provide `relay_to(port, **settings)`: a running relay to that port of 127.0.0.1."""
+    with contextlib.ExitStack() as stack:
+        yield lambda port, **settings: stack.enter_context(Relay.started(("127.0.0.1", port), **settings))

@@ -1,0 +1,156 @@
+"""Connections that end unseen, servers that fall silent, daemons that are killed: nothing of it may block a shell."""
+
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.relay import Relay
+from tests.support.mounts import Mount, mount_options, target
+from tests.support.samba import SambaServer, wait_for
+
+pytestmark = [pytest.mark.mounts, pytest.mark.samba]
+
+DIALECTS = ["1.0", "2.1", "3.1.1"]
+
+
+@pytest.fixture
+def folders(share_folder: Path) -> Path:
+    """Fill the test's folder with folders that were never listed: no cache can answer for them."""
+    for name in ("first", "second", "third"):
+        (share_folder / name).mkdir()
+        (share_folder / name / f"within {name}").write_text(name)
+    return share_folder
+
+
+@pytest.mark.parametrize("vers", DIALECTS)
+def test_a_forgotten_flow_serves_the_next_listing(
+    samba: SambaServer, folders: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount], vers: str
+) -> None:
+    relay = relay_to(samba.port)
+    mounted = mount(samba, {"vers": vers, "port": relay.port}, subfolder=f"/{folders.name}")
+    assert mounted.run("ls", mounted.point / "first").split("\n")[0] == "within first"
+    relay.forget()
+    assert mounted.run("ls", mounted.point / "second", timeout_s=20).split("\n")[0] == "within second"
+    assert mounted.run("cat", mounted.point / "second" / "within second", timeout_s=20) == "second"
+    assert relay.accepted >= 2
+
+
+@pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
+def test_a_flow_that_swallows_everything_is_given_up_and_dialled_again(
+    samba: SambaServer, folders: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount], vers: str
+) -> None:
+    relay = relay_to(samba.port)
+    options = {"vers": vers, "port": relay.port, "timeo": 3, "echo_interval": 1}
+    mounted = mount(samba, options, subfolder=f"/{folders.name}")
+    mounted.run("ls", mounted.point / "first")
+    relay.forget(answer=False)
+    assert mounted.run("ls", mounted.point / "second", timeout_s=30).split("\n")[0] == "within second"
+
+
+@pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
+def test_a_restarted_server_serves_the_next_listing(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], vers: str
+) -> None:
+    server = start_samba()
+    for name in ("first", "second"):
+        (server.root / name).mkdir()
+        (server.root / name / f"within {name}").write_text(name)
+    mounted = mount(server, {"vers": vers})
+    mounted.run("ls", mounted.point / "first")
+    server.restart()
+    assert mounted.run("ls", mounted.point / "second", timeout_s=20).split("\n")[0] == "within second"
+
+
+def dropped(relay: Relay) -> bool:
+    """Tell whether the first connection over the relay is over; a second one may stand already."""
+    return relay.connections() == 0 or relay.accepted > 1
+
+
+@pytest.mark.timeout(300)
+def test_a_mount_dropped_while_idle_serves_the_next_listing(
+    start_samba: Callable[..., SambaServer], relay_to: Callable[..., Relay], mount: Callable[..., Mount]
+) -> None:
+    server = start_samba(options={"deadtime": "1"})  # minutes: Samba counts in nothing finer
+    for name in ("first", "second"):
+        (server.root / name).mkdir()
+        (server.root / name / f"within {name}").write_text(name)
+    relays = {vers: relay_to(server.port) for vers in ("1.0", "3.1.1")}
+    mounts = {vers: mount(server, {"vers": vers, "port": relay.port}) for vers, relay in relays.items()}
+    for mounted in mounts.values():
+        mounted.run("ls", mounted.point / "first")
+    # Signs of life are no use of the share: smbd ends what nobody has used.
+    assert all(wait_for(partial(dropped, relay), 200, pause_s=1) for relay in relays.values())
+    for vers, mounted in mounts.items():
+        listed = mounted.run("ls", mounted.point / "second", timeout_s=20)
+        assert listed.split("\n")[0] == "within second", vers
+        assert relays[vers].accepted >= 2
+
+
+def test_a_killed_daemon_leaves_nothing_that_blocks_and_the_next_start_clears_it(
+    samba: SambaServer, folders: Path, mount: Callable[..., Mount]
+) -> None:
+    mounted = mount(samba, subfolder=f"/{folders.name}")
+    mounted.run("ls", mounted.point / "first")
+    mounted.process.send_signal(signal.SIGKILL)
+    mounted.process.wait(10)
+    began = time.monotonic()
+    for command, path in (("ls", mounted.point), ("stat", mounted.point / "second"), ("df", mounted.point)):
+        code, _, error = mounted.run_all(command, path, timeout_s=5)
+        assert code != 0
+        assert "endpoint is not connected" in error
+    assert time.monotonic() - began < 5
+
+    url, options = target(samba, {})
+    program, source = mounted.installation.program, f"{url}/{folders.name}"
+    mounted.run(program, source, mounted.point, "-o", mount_options(options), timeout_s=30)
+    assert mounted.run("ls", mounted.point / "second").split("\n")[0] == "within second"
+    mounted.run("fusermount3", "-u", mounted.point)
+    assert not mounted.mounted()
+
+
+def test_a_daemon_killed_while_the_server_is_silent_frees_its_callers(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount]
+) -> None:
+    server = start_samba()
+    (server.root / "file").write_bytes(bytes(5_000_000))
+    mounted = mount(server)
+    mounted.run("ls", mounted.point)
+    with server.paused(), mounted.start("cat", mounted.point / "file") as caller:
+        time.sleep(0.5)
+        assert caller.poll() is None
+        mounted.process.send_signal(signal.SIGKILL)
+        caller.communicate(timeout=5)
+        assert caller.returncode != 0
+
+
+@pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
+def test_a_silent_server_gives_errors_within_the_deadline(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], vers: str
+) -> None:
+    server = start_samba()
+    (server.root / "folder").mkdir()
+    mounted = mount(server, {"vers": vers, "timeo": 2, "echo_interval": 1})
+    mounted.run("ls", mounted.point)
+    with server.paused():
+        began = time.monotonic()
+        code, _, error = mounted.run_all("ls", mounted.point / "folder", timeout_s=40)
+        assert code != 0, "an empty listing would be a lie"
+        assert error
+        assert time.monotonic() - began < 30
+    assert mounted.run("ls", mounted.point / "folder", timeout_s=30) == ""
+
+
+def test_a_cut_in_the_middle_of_a_file_is_not_seen_by_its_reader(
+    samba: SambaServer, share_folder: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
+) -> None:
+    content = bytes(range(256)) * 65536  # 16 MiB
+    (share_folder / "long").write_bytes(content)
+    relay = relay_to(samba.port)
+    mounted = mount(samba, {"port": relay.port}, subfolder=f"/{share_folder.name}")
+    relay.cut_after(5_000_000)
+    mounted.run("cmp", mounted.point / "long", share_folder / "long", timeout_s=30)
+    assert relay.accepted >= 2
