@@ -14,7 +14,8 @@ from tests.support.samba import FOLDER_NAME, SambaServer, samba_server
 from tests.support.tree import MIB, grow, hashes
 from tests.support.users import installation_for, ordinary_user
 
-BOLD: Final, PLAIN: Final = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+BOLD: Final = "\033[1m" if sys.stdout.isatty() else ""
+PLAIN: Final = "\033[0m" if sys.stdout.isatty() else ""
 CANNOT: Final = 3
 
 
