@@ -11,12 +11,23 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.mounts import Mount, Options, mounted
 from tests.support.samba import FOLDER_NAME, SambaServer, samba_server, smbd_path
 from tests.support.users import Installation, User, installation_for, ordinary_user
 
 FUSE_DEVICE: Final = Path("/dev/fuse")
+
+# A shared machine makes deadlines of milliseconds fail by chance. `./dev fuzz` says how many examples it wants.
+settings.register_profile("default", deadline=None)
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    max_examples=int(os.environ.get("SMBFUSE_FUZZ_EXAMPLES", "20000")),
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("default")
 
 
 # -- what a test needs of the machine

@@ -25,6 +25,20 @@ def tree(samba: SambaServer) -> Tree:
     return grow(folder, files=300, total=64 * MIB, seed=20261)
 
 
+@pytest.fixture(scope="session")
+def large_tree(samba: SambaServer) -> Tree:
+    """Provide 5,000 files, a file of 1 GiB and a sparse one of 5 GiB on the shared server."""
+    folder = samba.root / "Wald [ö] 🌲"
+    folder.mkdir()
+    grown = grow(folder, files=5000, total=1900 * MIB, seed=20262)
+    with (folder / "sparse.bin").open("wb") as file:
+        file.truncate(5 << 30)
+        for offset in (0, (4 << 30) - 7, (5 << 30) - 13):  # over the edge of 32 bits, and at the very end
+            file.seek(offset)
+            file.write(b"not a hole   ")
+    return Tree(folder, grown.files + 1, grown.big)
+
+
 @pytest.fixture
 def relay_to() -> Iterator[Callable[..., Relay]]:
     """Provide `relay_to(port, **settings)`: a running relay to that port of 127.0.0.1."""

@@ -82,15 +82,19 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def mounted_tree(
-    case: Case, samba: SambaServer, signing_samba: SambaServer, tree: Tree, mount: Callable[..., Mount]
-) -> Mount:
-    """Mount the tree's folder as the case wants it."""
-    server = signing_samba if case.signed else samba
-    options = dict(case.options)
-    if case.netbios:
-        options |= {"port": server.netbios_port, "nbsessinit": True}
-    return mount(server, options, subfolder=f"/{tree.folder.name}")
+def mounted(
+    case: Case, samba: SambaServer, signing_samba: SambaServer, mount: Callable[..., Mount]
+) -> Callable[[Tree], Mount]:
+    """Provide `mounted(tree)`: mount a tree's folder as the case wants it."""
+
+    def make(tree: Tree) -> Mount:
+        server = signing_samba if case.signed else samba
+        options = dict(case.options)
+        if case.netbios:
+            options |= {"port": server.netbios_port, "nbsessinit": True}
+        return mount(server, options, subfolder=f"/{tree.folder.name}")
+
+    return make
 
 
 def local(*command: str | Path, folder: Path) -> str:
@@ -99,8 +103,9 @@ def local(*command: str | Path, folder: Path) -> str:
     return ran.stdout.decode(errors="surrogateescape")
 
 
-def test_everything_reads_as_it_is(case: Case, mounted_tree: Mount, tree: Tree, user: User) -> None:
-    mount, point = mounted_tree, mounted_tree.point
+def examine(mount: Mount, tree: Tree, user: User, patience_s: float) -> None:
+    """Read all of a tree in every way, and compare it with what lies on the server's disk."""
+    point = mount.point
 
     # Listings, before anything is cached: types, sizes, times in 100 ns steps, names.
     form = ["-printf", r"%y %s %T@ %P\n"]
@@ -121,12 +126,12 @@ def test_everything_reads_as_it_is(case: Case, mounted_tree: Mount, tree: Tree, 
 
     # Two readers of one file at once.
     with mount.start("sha256sum", point / tree.big.name) as one, mount.start("sha256sum", point / tree.big.name) as two:
-        sums = [process.communicate(timeout=60)[0].split()[0].decode() for process in (one, two)]
+        sums = [process.communicate(timeout=patience_s)[0].split()[0].decode() for process in (one, two)]
     expected = tree.hashes()
     assert sums == [expected[tree.big.name]] * 2
 
     # Every byte of every file.
-    summed = mount.run("find", point, "-type", "f", "-exec", "sha256sum", "--zero", "{}", "+", timeout_s=120)
+    summed = mount.run("find", point, "-type", "f", "-exec", "sha256sum", "--zero", "{}", "+", timeout_s=patience_s)
     lines = [line.split("  ", 1) for line in summed.split("\0") if line]
     assert {os.path.relpath(name, point): digest for digest, name in lines} == expected
     assert len(expected) == tree.files
@@ -135,7 +140,7 @@ def test_everything_reads_as_it_is(case: Case, mounted_tree: Mount, tree: Tree, 
     out = point.parent / "copy"
     user.owns_new(out)
     try:
-        mount.run("cp", "-a", f"{point}/.", out, timeout_s=120)
+        mount.run("cp", "-a", f"{point}/.", out, timeout_s=patience_s)
         assert hashes(out) == expected
         for path in walk(tree.folder):
             copied = out / path.relative_to(tree.folder)
@@ -149,8 +154,26 @@ def test_everything_reads_as_it_is(case: Case, mounted_tree: Mount, tree: Tree, 
     assert total == space.f_blocks * space.f_frsize
     assert available == pytest.approx(space.f_bavail * space.f_frsize, rel=0.05)
 
-    # And it was really that dialect with that protection.
+
+def confirm(case: Case, mount: Mount) -> None:
+    """Compare what was negotiated with what the case is about."""
     share = mount.status()["shares"][0]
     assert share["dialect"] == case.dialect
     assert bool(share["signing"]) or not case.signed
     assert bool(share["sealing"]) == case.sealed
+
+
+def test_everything_reads_as_it_is(case: Case, mounted: Callable[[Tree], Mount], tree: Tree, user: User) -> None:
+    mount = mounted(tree)
+    examine(mount, tree, user, patience_s=120)
+    confirm(case, mount)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_everything_reads_at_full_size(
+    case: Case, mounted: Callable[[Tree], Mount], large_tree: Tree, user: User
+) -> None:
+    mount = mounted(large_tree)
+    examine(mount, large_tree, user, patience_s=1800)
+    confirm(case, mount)

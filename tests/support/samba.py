@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -58,8 +58,8 @@ class SambaServer:
     """One smbd with one share called `share` and, if asked for, more of them.
 
     `options` go to [global], over `PERMISSIVE`; with `permissive=False` the server keeps Samba's own defaults.
-    `share_options` go to every share; `shares` names further shares and their folders.
-    The folder may be kept from an earlier server to start again with the same files.
+    `share_options` go to every share; `shares` names further shares and their folders. `also_ports` are fixed ports to
+    listen on as well, for clients that know no other.
 
     Use as a context manager; `start` and `stop` by hand let a test restart it on the same ports.
     """
@@ -72,11 +72,13 @@ class SambaServer:
         share_options: Mapping[str, str] | None = None,
         shares: Mapping[str, Path] | None = None,
         permissive: bool = True,
+        also_ports: Sequence[int] = (),
         user: User | None = None,
     ) -> None:
         self.folder = folder
         self.options = {**(PERMISSIVE if permissive else {}), **(options or {})}
         self.share_options = dict(share_options or {})
+        self.also_ports = tuple(also_ports)
         self.user = user or ordinary_user()
         self.password = PASSWORD
         self.root = folder / FOLDER_NAME  # what `share` shows
@@ -191,7 +193,7 @@ class SambaServer:
         settings = {
             "workgroup": "LABGRP",
             "netbios name": "LABSRV",
-            "smb ports": f"{self.port} {self.netbios_port}",
+            "smb ports": " ".join(map(str, (self.port, self.netbios_port, *self.also_ports))),
             "interfaces": "lo",
             "bind interfaces only": "yes",
             "private dir": self.folder / "private",
@@ -293,9 +295,17 @@ def samba_server(
     share_options: Mapping[str, str] | None = None,
     shares: Mapping[str, Path] | None = None,
     permissive: bool = True,
+    also_ports: Sequence[int] = (),
 ) -> Iterator[SambaServer]:
     """Run a server in a temporary folder of its own; both are gone at the end, whatever happens in between."""
     with public_folder("smbfuse-samba-") as folder:
-        server = SambaServer(folder, options=options, share_options=share_options, shares=shares, permissive=permissive)
+        server = SambaServer(
+            folder,
+            options=options,
+            share_options=share_options,
+            shares=shares,
+            permissive=permissive,
+            also_ports=also_ports,
+        )
         with server:
             yield server

@@ -1,0 +1,60 @@
+"""`./dev soak`: the tests of full size and length, and a record of the run that can be committed.
+
+The record says which commit was tried, when, with which seed and how long each test took; docs/results/ keeps it.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.bench.__main__ import commit
+from tests.support.users import ROOT
+
+RESULTS: Final = ROOT / "docs" / "results"
+
+
+def rows(report: Path) -> Iterator[str]:
+    """Yield one line of a Markdown table for each test of a JUnit report."""
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case}
+        outcome = "FAILED" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        yield f"| {case.get('classname')}::{case.get('name')} | {outcome} | {float(case.get('time', 0)):.1f} |"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the soak tests, write docs/results/soak-DATE.md, return pytest's exit code."""
+    seed = str(int.from_bytes(os.urandom(4)))
+    began = time.time()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "--soak", "-m", "soak", f"--junitxml={report}"]
+        command += ["--hypothesis-profile=fuzz", f"--hypothesis-seed={seed}", *arguments]
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        lines = list(rows(report)) if report.exists() else []
+    day = time.strftime("%Y-%m-%d", time.gmtime(began))
+    text = [
+        f"# Soak of {day}",
+        "",
+        f"Commit {commit()}, seed {seed}, {time.time() - began:.0f} s in all, exit code {code}; "
+        f"Linux {platform.release()}, Python {platform.python_version()}, {os.cpu_count()} cores.",
+        "",
+        "| test | outcome | seconds |",
+        "|---|---|---|",
+        *lines,
+    ]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"soak-{day}.md"
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    print(f"written: {path.relative_to(ROOT)}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
