@@ -17,7 +17,7 @@ from typing import Any, Final
 from smbfuse import config
 from smbfuse.cli import values
 from smbfuse.cli.exits import CannotMount, Exit
-from smbfuse.config import Config, Sec, Secret
+from smbfuse.config import Config
 
 # The parts whose fields are options, with the headings of --help.
 PARTS: Final[Mapping[str, tuple[type, str]]] = {
@@ -243,8 +243,6 @@ def freeze(draft: Draft, target: config.Target) -> Config:
         view.setdefault("file_mode", 0o777 & ~draft.umask)
         view.setdefault("dir_mode", 0o777 & ~draft.umask)
     login = draft.part("login")
-    if draft.get("login", "sec") is Sec.NONE or draft.get("login", "guest"):
-        login.setdefault("password", Secret(""))
     login.setdefault("workstation", draft.get("network", "netbios_name"))
     return Config(
         target=dataclasses.replace(target, **draft.part("target")),

@@ -58,7 +58,7 @@ def total(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     """
 
     @functools.wraps(handler)
-    async def answer(self: PatientT, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             with trio.fail_after(self.patience_s):
                 return await handler(self, *args, **kwargs)

@@ -110,14 +110,20 @@ class PageCache:
         if ino in self._notices:
             return self._notices[ino]
         notice = self._notices[ino] = _Notice()
-        if self._idle:
-            self._work.notify()
-        elif len(self._threads) < _MOST_THREADS:
+        if not self._wake() and len(self._threads) < _MOST_THREADS:
             # A daemon thread: one that is stuck in the kernel must not keep the process.
             thread = threading.Thread(target=self._tell_all, name="smbfuse-pages", daemon=True)
             self._threads.append(thread)
             thread.start()
         return notice
+
+    def _wake(self) -> bool:
+        """Wake one idle thread, which is idle no longer from now on; False if there is none."""
+        if not self._idle:
+            return False
+        self._idle -= 1
+        self._work.notify()
+        return True
 
     def _tell_all(self) -> None:
         while (taken := self._take()) is not None:
@@ -129,7 +135,7 @@ class PageCache:
                     self._busy.discard(ino)
                     self._told += len(notice)
                     if ino in self._notices:
-                        self._work.notify()  # it was passed over while this thread was busy with it
+                        self._wake()  # it was passed over while this thread was busy with it
 
     def _take(self) -> tuple[int, _Notice] | None:
         """Wait for a notice about an inode that no other thread is busy with; None at the end."""
@@ -143,7 +149,6 @@ class PageCache:
                     return ino, notice
                 self._idle += 1
                 self._work.wait()
-                self._idle -= 1
             return None
 
     def _tell(self, ino: int, notice: _Notice) -> None:

@@ -1,0 +1,111 @@
+"""What the program says of itself: --help, and docs/options.md, both printed from the table of options."""
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from smbfuse.cli import compatibility
+from smbfuse.cli.options import Option, Takes
+
+USAGE: Final = """\
+usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
+       smbfuse status [MOUNTPOINT] [--json]
+
+Mount an SMB share as an ordinary user; `fusermount3 -u MOUNTPOINT` undoes it.
+
+SOURCE is //host/share, //host/share/folder, //host for the whole server, or smb://[domain;][user@]host[:port]/share.
+"""
+
+FLAGS: Final[Mapping[str, str]] = {
+    "-o OPTIONS": "options, separated by commas; a comma in a value is written twice",
+    "-f, --foreground": "stay in the foreground",
+    "-v, --verbose": "log what happens",
+    "-d, --debug": "log every message, and stay in the foreground",
+    "-r, --read-only": "read only, which this release always is",
+    "-w, --rw": "taken from mount(8); this release only reads",
+    "-s": "note unknown options instead of refusing them",
+    "-n": "taken from mount(8); there is no mtab to leave alone",
+    "-V, --version": "print the version",
+    "-h, --help": "print this",
+}
+
+_NARROW: Final = 100
+
+
+def help_text(width: int | None = None) -> str:
+    """Return what --help prints."""
+    columns = min(width or shutil.get_terminal_size().columns, _NARROW)
+    parts = [USAGE, "Flags:", *(_item(flag, text, columns) for flag, text in FLAGS.items())]
+    for group, options in _groups(compatibility.table().options).items():
+        if group in (compatibility.IGNORED, compatibility.REFUSED):
+            names = ", ".join(name for option in options for name in option.names)
+            parts += ["", f"{group}:", textwrap.fill(names, columns, initial_indent="  ", subsequent_indent="  ")]
+        else:
+            parts += ["", f"{group} (-o):", *(_item(_spelling(one), _explained(one), columns) for one in options)]
+    return "\n".join(parts)
+
+
+def markdown() -> str:
+    """Return docs/options.md."""
+    parts = [
+        "# Options",
+        "",
+        "Printed from `smbfuse/config.py` and `smbfuse/cli/compatibility.py` by",
+        "`python -m smbfuse.cli.options --markdown`; do not edit by hand.",
+        "",
+        "Options are written as `-o name=value,name,…`; the last one wins; a comma within a value is written twice. The",
+        "names are those of mount.cifs(8) wherever it has one. Sizes take `k`, `M`, `G`; times are seconds, or take `ms`,",
+        "`s`, `min`, `h`. The same names stand in `/etc/smbfuse.conf` and `~/.config/smbfuse/smbfuse.conf`, below",
+        "`[default]`, `[host]` or `[host:share]`, a line each.",
+    ]
+    for group, options in _groups(compatibility.table().options).items():
+        parts += ["", f"## {group}", ""]
+        if group in (compatibility.IGNORED, compatibility.REFUSED):
+            parts += ["| option | why |", "|---|---|"]
+            parts += [f"| {_cell(_spelling(one))} | {_text(one.help)} |" for one in options]
+        else:
+            parts += ["| option | default | meaning |", "|---|---|---|"]
+            for one in options:
+                default = f"`{one.default}`" if one.default else ""
+                parts.append(f"| {_cell(_spelling(one))} | {default} | {_text(one.help)} |")
+    return "\n".join(parts) + "\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table of options for `python -m smbfuse.cli.options`."""
+    print(markdown() if "--markdown" in arguments else help_text(), end="" if "--markdown" in arguments else "\n")
+    return 0
+
+
+def _groups(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """Return options by heading: those of the configuration in its order, then the ones that do nothing."""
+    groups: dict[str, list[Option]] = {}
+    for one in options:
+        groups.setdefault(one.group, []).append(one)
+    last = (compatibility.IGNORED, compatibility.REFUSED)
+    return {group: groups[group] for group in (*(one for one in groups if one not in last), *last)}
+
+
+def _spelling(option: Option) -> str:
+    value = f"={option.metavar}" if option.metavar and option.takes is not Takes.FLAG else ""
+    negation = "[no]" if option.negatable else ""
+    return ", ".join(f"{negation}{name}{value}" for name in option.names)
+
+
+def _explained(option: Option) -> str:
+    return f"{option.help} [{option.default}]" if option.default else option.help
+
+
+def _item(term: str, text: str, width: int) -> str:
+    indent = " " * 26
+    body = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
+    return f"  {term}\n{body}" if len(term) > 22 else f"  {term:<24}{body[26:]}"
+
+
+def _cell(spelling: str) -> str:
+    return ", ".join(f"`{one}`" for one in spelling.replace("|", r"\|").split(", "))
+
+
+def _text(text: str) -> str:
+    return text.replace("|", r"\|")

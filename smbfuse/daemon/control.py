@@ -1,0 +1,190 @@
+"""The control socket of a mount: one JSON request a line, one JSON answer a line.
+
+A Unix socket of mode 0600 in a folder that is the user's alone, named after the mount point so that it is found without
+a register. Only the same user and root are answered, whatever the file modes say. The mount point itself is never
+touched: a mount that hangs must be able to say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import socket
+import stat
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""request -> answer, both JSON objects; never raises."""
+
+_MOST_LINE: Final = 4096  # bytes of a request
+_MOST_CLIENTS: Final = 16
+_PATIENCE_S: Final = 5.0  # for a client to ask and to take its answer
+_BACKLOG: Final = 16
+_CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid; unix(7)
+
+
+class UnsafeFolder(Exception):
+    """The folder for sockets could be another user's trap."""
+
+
+def folder_for(uid: int, runtime_dir: str) -> Path:
+    """Return where a user's control sockets are; `runtime_dir` is their $XDG_RUNTIME_DIR or ''."""
+    if uid == 0:
+        return Path("/run/smbfuse")
+    return Path(runtime_dir, "smbfuse") if os.path.isabs(runtime_dir) else Path(f"/tmp/smbfuse-{uid}")
+
+
+def all_folders() -> list[Path]:
+    """Return every folder where a mount of any user may have its socket, for root."""
+    return [Path("/run/smbfuse"), *Path("/run/user").glob("*/smbfuse"), *Path("/tmp").glob("smbfuse-[0-9]*")]
+
+
+def socket_path(folder: Path, mountpoint: str) -> Path:
+    """Return the socket of the mount at `mountpoint` (absolute, resolved): a Unix address has room for 107 bytes."""
+    return folder / f"{hashlib.sha256(os.fsencode(mountpoint)).hexdigest()[:24]}.sock"
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for sockets, or accept the one that is there if it is ours alone.
+
+    Raises: UnsafeFolder, OSError.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise UnsafeFolder(f"{folder} is not a private folder of ours")
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path, answer: Answer) -> AsyncIterator[None]:
+    """Answer requests on the socket `path` within the block; the socket is gone afterwards.
+
+    Without a socket the mount works all the same, so a failure to make one is logged and that is all.
+    """
+    try:
+        make_folder(path.parent)
+        listener = _listen(path)
+    except (OSError, UnsafeFolder) as error:
+        log.info("no control socket, so `smbfuse status` will not see this mount: %s", error)
+        yield
+        return
+    inode = _inode(path)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_accept, listener, answer)
+            yield
+            nursery.cancel_scope.cancel()
+    finally:
+        listener.close()
+        if _inode(path) == inode:  # a later mount in the same place may have its own by now
+            _remove(path)
+
+
+def ask(path: Path, request: Mapping[str, Any], *, timeout_s: float = _PATIENCE_S) -> dict[str, Any]:
+    """Send one request and return the answer. Blocks; not for the process that serves.
+
+    Raises: OSError (nobody there, or no answer in time), ValueError (no JSON object).
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout_s)
+        client.connect(str(path))
+        client.sendall(json.dumps(request).encode() + b"\n")
+        with client.makefile("rb") as lines:
+            line = lines.readline()
+    answer = json.loads(line)
+    if not isinstance(answer, dict):
+        raise ValueError(f"{path}: no JSON object")
+    return answer
+
+
+def live_sockets(folders: list[Path]) -> Iterator[Path]:
+    """Yield the sockets in `folders`; whether somebody answers on them is another question."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            yield from sorted(folder.glob("*.sock"))
+
+
+def _listen(path: Path) -> trio.socket.SocketType:
+    """Bind and listen. A socket that is there already belongs to a smbfuse that was killed: one mount, one smbfuse."""
+    _remove(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        before = os.umask(0o177)
+        try:
+            listener.bind(str(path))
+        finally:
+            os.umask(before)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return trio.socket.from_stdlib_socket(listener)
+
+
+def _inode(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        return path.lstat().st_ino
+    return None
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+
+
+async def _accept(listener: trio.socket.SocketType, answer: Answer) -> None:
+    clients = trio.CapacityLimiter(_MOST_CLIENTS)
+    async with trio.open_nursery() as nursery:
+        while True:
+            try:
+                client, _ = await listener.accept()
+            except OSError as error:
+                log.debug("control socket: %s", error)  # out of descriptors, say: the next client may have more luck
+                await trio.sleep(0.1)
+                continue
+            nursery.start_soon(_serve_client, client, answer, clients)
+
+
+async def _serve_client(client: trio.socket.SocketType, answer: Answer, clients: trio.CapacityLimiter) -> None:
+    with client, contextlib.suppress(OSError), trio.move_on_after(_PATIENCE_S):
+        async with clients:
+            uid = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
+            if uid not in (0, os.geteuid()):
+                log.warning("user %d asked for the status of this mount, and was refused", uid)
+                return
+            pending = b""
+            while True:
+                while b"\n" not in pending:
+                    chunk = await client.recv(_MOST_LINE)
+                    if not chunk or len(pending) > _MOST_LINE:
+                        return
+                    pending += chunk
+                line, _, pending = pending.partition(b"\n")
+                await _send_all(client, json.dumps(_respond(line, answer), default=str).encode() + b"\n")
+
+
+def _respond(line: bytes, answer: Answer) -> Mapping[str, Any]:
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError):
+        return {"error": "not JSON"}
+    if not isinstance(request, dict):
+        return {"error": "not a JSON object"}
+    return answer(request)
+
+
+async def _send_all(client: trio.socket.SocketType, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[await client.send(view) :]

@@ -1,0 +1,198 @@
+"""The life of one mount, from the first connection to the last goodbye.
+
+Things begin from the server towards the user and end the other way round: connection, filesystem, mount; then the mount
+is undone while callers inside still get their answers, files are closed, the tree is disconnected, the login ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import trio
+
+from smbfuse import __version__
+from smbfuse.client.negotiate import open_source
+from smbfuse.config import Config
+from smbfuse.daemon import control, signals
+from smbfuse.daemon.notify import Notifier
+from smbfuse.errors import AuthenticationFailed, Reason, SmbError
+from smbfuse.fuse.mount import FuseMount
+from smbfuse.fuse.pages import PageCache
+from smbfuse.share import Share, ShareSource
+from smbfuse.vfs.filesystem import Filesystem
+
+log = logging.getLogger(__name__)
+
+_LAST_ANSWERS_S: Final = 3.0  # for callers that wait for the server when the mount is to end
+_FAREWELL_S: Final = 6.0  # for files, tree and login
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the environment says to a daemon."""
+
+    runtime_dir: str = ""  # $XDG_RUNTIME_DIR
+    notify_socket: str = ""  # $NOTIFY_SOCKET
+    journal: bool = False  # standard error is the journal's
+
+
+class Interrupted(Exception):
+    """A signal came before the mount was ready."""
+
+
+class Service:
+    """One mount. `run` returns when it has ended as somebody wished, and raises if it could not begin."""
+
+    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+        self._config = config
+        self._surroundings = surroundings
+        self._notifier = Notifier(surroundings.notify_socket)
+        self._everything = trio.CancelScope()
+        self._farewell = trio.CancelScope(shield=True)
+        self._wanted_to_end = trio.Event()
+        self._ready = False
+        self._since_s = 0.0
+        self._source: ShareSource | None = None
+        self._filesystem: Filesystem | None = None
+        self._kernel: PageCache | None = None
+        self._mount: FuseMount | None = None
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Mount, call `ready`, and serve until the mount is undone or a signal comes.
+
+        Raises: SmbError (why there is no mount), Interrupted.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._watch_signals)
+                with self._everything:
+                    await self._live(ready)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _cause(group)  # noqa: B904 - nurseries wrap what went wrong; nobody needs the wrapping
+        if not self._ready:
+            raise Interrupted("interrupted before the mount was ready")
+
+    def status(self) -> dict[str, Any]:
+        """Return what is known of the mount, as JSON can hold it."""
+        mount, source, filesystem, kernel = self._mount, self._source, self._filesystem, self._kernel
+        return {
+            "mountpoint": self._config.mount.mountpoint,
+            "source": str(self._config.target),
+            "pid": os.getpid(),
+            "version": __version__,
+            "mounted_s": round(time.monotonic() - self._since_s, 1),
+            "ending": self._wanted_to_end.is_set(),
+            "attached": mount is not None and mount.attached(),
+            "shares": [_share_status(share) for share in source.connected()] if source is not None else [],
+            "filesystem": asdict(filesystem.statistics()) if filesystem is not None else {},
+            "kernel": asdict(kernel.statistics()) if kernel is not None else {},
+        }
+
+    async def _watch_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        hangup_ends = self._config.process.foreground
+        await signals.watch(end=self._end, abort=self._abort, hangup_ends=hangup_ends, task_status=task_status)
+
+    def _end(self) -> None:
+        self._wanted_to_end.set()
+        self._notifier.stopping()
+        if not self._ready:
+            self._everything.cancel()
+
+    def _abort(self) -> None:
+        self._everything.cancel()
+        self._farewell.cancel()
+
+    async def _live(self, ready: Callable[[], None]) -> None:
+        """Connect, live, and take leave of the server."""
+        async with trio.open_nursery() as connections:
+            source = self._source = await self._connect(connections)
+            try:
+                await self._mounted(source, ready)
+            finally:
+                self._farewell.deadline = trio.current_time() + _FAREWELL_S
+                with self._farewell:
+                    await source.aclose()
+            connections.cancel_scope.cancel()
+
+    async def _connect(self, connections: trio.Nursery) -> ShareSource:
+        config = self._config
+        try:
+            return await open_source(config, connections)
+        except AuthenticationFailed as error:
+            second = config.login.password2
+            if second is None or error.reason is not Reason.BAD_LOGIN:
+                raise
+            log.info("%s; trying password2", error)
+        return await open_source(replace(config, login=replace(config.login, password=second)), connections)
+
+    async def _mounted(self, source: ShareSource, ready: Callable[[], None]) -> None:
+        """Put the filesystem on top of the source and the mount on top of it; take both down in reverse."""
+        config = self._config
+        kernel = self._kernel = PageCache()
+        filesystem = self._filesystem = Filesystem(source, config.cache, config.view, kernel)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(filesystem.run)
+            mount = FuseMount(filesystem, config.mount, source=str(config.target), timeo_s=config.network.timeo_s)
+            mount.attach()
+            self._mount = mount
+            try:
+                await self._serve(mount, ready)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await mount.detach()
+                    # A thread that tells the kernel something uses the session.
+                    if await trio.to_thread.run_sync(kernel.close):
+                        mount.close()
+                    else:
+                        mount.abort()
+            nursery.cancel_scope.cancel()
+
+    async def _serve(self, mount: FuseMount, ready: Callable[[], None]) -> None:
+        """Answer the kernel until the mount is gone, or somebody wants it to go."""
+        config = self._config
+        folder = control.folder_for(os.geteuid(), self._surroundings.runtime_dir)
+        path = control.socket_path(folder, config.mount.mountpoint)
+        async with control.serving(path, self._answer), trio.open_nursery() as nursery:
+
+            async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+                await mount.serve(task_status=task_status)
+                nursery.cancel_scope.cancel()
+
+            await nursery.start(serve)
+            self._ready = True
+            self._since_s = time.monotonic()
+            log.info("mounted source=%s mountpoint=%s", config.target, config.mount.mountpoint)
+            self._notifier.ready(f"{config.target} on {config.mount.mountpoint}")
+            ready()
+            await self._wanted_to_end.wait()
+            await mount.finish()
+            # `serve` waits for handlers that wait for the server: their callers get ENOTCONN now.
+            await trio.sleep(_LAST_ANSWERS_S)
+            nursery.cancel_scope.cancel()
+        log.info("unmounted source=%s mountpoint=%s", config.target, config.mount.mountpoint)
+
+    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        if request.get("request") == "status":
+            return {"status": self.status()}
+        return {"error": "unknown request; known: status"}
+
+
+def _share_status(share: Share) -> dict[str, Any]:
+    try:
+        return {"name": share.name, **asdict(share.statistics())}
+    except SmbError as error:  # the connection is lost at this moment
+        return {"name": share.name, "error": str(error)}
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what went wrong first, without the nurseries' wrapping."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
