@@ -92,9 +92,9 @@ def encode_contexts(contexts: Iterable[CreateContext]) -> bytes:
 def _encode_context(context: CreateContext) -> bytearray:
     name, data = context
     behind = _CONTEXT.size + len(name)
-    # Without data Samba and Windows leave DataOffset 0 and still align the end of the name.
+    # Without data Windows lets DataOffset point behind the name all the same, and scapy's server relies on it.
     pad = -behind % ALIGNMENT
-    head = _CONTEXT.pack(0, _CONTEXT.size, len(name), behind + pad if data else 0, len(data))
+    head = _CONTEXT.pack(0, _CONTEXT.size, len(name), behind + pad, len(data))
     return bytearray(head + name + bytes(pad) + data)
 
 

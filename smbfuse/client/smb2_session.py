@@ -1,0 +1,305 @@
+"""An SMB2 login: NEGOTIATE, SESSION_SETUP, and the proof that nobody tampered with either.
+
+What the server or a share requires is honoured without being asked for; what the user demands (`vers=`, `sign`, `seal`)
+and does not get is refused, never lowered. [MS-SMB2] 3.2.4.2, 3.2.5.2 to 3.2.5.5.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import trio
+
+from smbfuse import status
+from smbfuse.client.connection import ByteStream, Connection
+from smbfuse.client.refusals import login_refused
+from smbfuse.client.session import Identity
+from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
+from smbfuse.client.smb2_share import Smb2Share
+from smbfuse.config import Login, Network, Sec, Security, Target
+from smbfuse.engine.protect import Smb2Protection
+from smbfuse.engine.smb2 import Reply, Request, Smb2Engine, Tree
+from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, SecurityRefused, SmbError
+from smbfuse.security.login import LoginExchange, begin_login
+from smbfuse.status import NtStatus
+from smbfuse.wire.smb2.control import (
+    IOCTL_IS_FSCTL,
+    NO_FILE_ID,
+    ControlCode,
+    IoctlRequest,
+    IoctlResponse,
+    ValidateNegotiateInfoRequest,
+    ValidateNegotiateInfoResponse,
+)
+from smbfuse.wire.smb2.header import Command, split_compound
+from smbfuse.wire.smb2.negotiate import SecurityMode
+from smbfuse.wire.smb2.session import (
+    LogoffRequest,
+    SessionFlags,
+    SessionSetupRequest,
+    SessionSetupResponse,
+    ShareFlags,
+    ShareType,
+    TreeConnectRequest,
+    TreeConnectResponse,
+    TreeDisconnectRequest,
+)
+
+log = logging.getLogger(__name__)
+
+MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
+FAREWELL_S: Final = 2.0
+VALIDATE_OUTPUT_SIZE: Final = 24
+
+_kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
+
+
+class Smb2Session:
+    """One login on one connection. Made by `establish`; ends with the connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        engine: Smb2Engine,
+        negotiated: Negotiated,
+        *,
+        target: Target,
+        login: Login,
+        network: Network,
+    ) -> None:
+        self.connection = connection
+        self.engine = engine
+        self.negotiated = negotiated
+        self.login_name = ""  # mechanism and user, for status
+        self._target = target
+        self._login = login
+        self._network = network
+        self._validated = negotiated.dialect.contexts  # the hash proves it where there is one
+
+    def __repr__(self) -> str:
+        return f"<Smb2Session {self.negotiated.dialect.label} {self.login_name} on {self.connection!r}>"
+
+    @classmethod
+    async def establish(
+        cls,
+        stream: ByteStream,
+        nursery: trio.Nursery,
+        *,
+        target: Target,
+        login: Login,
+        security: Security,
+        network: Network,
+        first_reply: memoryview | None = None,
+    ) -> Smb2Session:
+        """Negotiate and log in over `stream`; the connection's tasks live in `nursery`.
+
+        `first_reply` is the SMB2 response to an SMB1 NEGOTIATE, if one was sent: 2.0.2, or "ask again in SMB2".
+
+        Cost: 3 round trips with NTLM (2 with Kerberos; one less after a first reply of 2.0.2).
+        Raises: AuthenticationFailed, SecurityRefused (both final), ProtocolError, ConnectionLost, Timeout. The
+        connection is closed then.
+        """
+        engine = Smb2Engine(max_credits=network.max_credits, first_message_id=0 if first_reply is None else 1)
+        connection = Connection(stream, engine, timeo_s=network.timeo_s)
+        nursery.start_soon(connection.run)
+        try:
+            negotiated = await negotiate(connection, engine, target, security, first_reply)
+            engine.adopt(multi_credit=negotiated.multi_credit)
+            session = cls(connection, engine, negotiated, target=target, login=login, network=network)
+            await session._log_in(security)
+        except BaseException as error:
+            reason = error if isinstance(error, SmbError) else ConnectionLost("the login was given up", sent=True)
+            connection.abort(reason)
+            raise
+        log.info(
+            "logged in peer=%s dialect=%s login=%s signing=%s sealing=%s",
+            stream.peer,
+            negotiated.dialect.label,
+            session.login_name,
+            session.signing_name or "no",
+            session.sealing_name or "no",
+        )
+        return session
+
+    @property
+    def identity(self) -> Identity:
+        """Who answered and how well protected; see `Identity`. What is used for everything outranks what is ready."""
+        protection = self.engine.protection
+        signing = sealing = 0
+        if protection is not None and self.negotiated.signing is not None:
+            signing = 1 + self.negotiated.signing + (10 if protection.sign_all else 0)
+        if protection is not None and self.negotiated.cipher is not None:
+            sealing = self.negotiated.cipher.rank + (10 if protection.seal_all else 0)
+        answer = self.negotiated.answer
+        return Identity(self.negotiated.dialect.revision, signing, sealing, answer.server_guid)
+
+    @property
+    def signing_name(self) -> str:
+        """The algorithm that signs every message, '' if none does."""
+        protection = self.engine.protection
+        return protection.signing_name if protection is not None and protection.sign_all else ""
+
+    @property
+    def sealing_name(self) -> str:
+        """The cipher that seals every message, '' if none does; a share may demand it for itself."""
+        protection = self.engine.protection
+        return protection.sealing_name if protection is not None and protection.seal_all else ""
+
+    async def connect_share(self, name: str) -> Smb2Share:
+        """Connect the tree `name`; see `Session.connect_share`."""
+        where = f"//{self._target.host}/{name}"
+        request = TreeConnectRequest(flags=0, path=f"\\\\{self._target.host}\\{name}")
+        (reply,) = await self.connection.perform(self.engine.submit((Request(Command.TREE_CONNECT, request.encode()),)))
+        if reply.status != NtStatus.SUCCESS:
+            raise status.error(reply.status, "TREE_CONNECT", where)
+        answer = TreeConnectResponse.decode(reply.element)
+        tree = Tree(reply.tree_id, seal=bool(answer.share_flags & ShareFlags.ENCRYPT_DATA))
+        try:
+            if answer.share_type != ShareType.DISK:
+                raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
+            protection = self.engine.protection
+            if tree.seal and not (protection is not None and protection.can_seal):
+                raise SecurityRefused(
+                    f"{where} demands encryption, which this login has not; log in with a user and SMB 3.0 or better"
+                )
+            if not self._validated:
+                await self._validate_negotiation(tree)
+                self._validated = True
+        except SmbError:
+            self._disconnect(tree)
+            raise
+        return Smb2Share(self, name, tree, max_read=min(self._network.rsize, self.negotiated.answer.max_read_size))
+
+    async def aclose(self) -> None:
+        """Log off and close the connection; see `Session.aclose`."""
+        with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+            try:
+                logoff = Request(Command.LOGOFF, LogoffRequest().encode())
+                await self.connection.perform(self.engine.submit((logoff,), urgent=True))
+            except SmbError as error:
+                log.debug("log off failed: %s", error)
+        await self.connection.aclose()
+
+    # --- login --------------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, security: Security) -> None:
+        host = self._target.host
+        exchange = begin_login(self._login, host=host, hint=self.negotiated.answer.token or None)
+        mode = SecurityMode.SIGNING_REQUIRED if security.sign else SecurityMode.SIGNING_ENABLED
+        token = await self._step(exchange, b"")
+        for _ in range(MOST_LOGIN_LEGS):
+            request = SessionSetupRequest(
+                flags=0, security_mode=mode, capabilities=0, channel=0, token=token, previous_session_id=0
+            )
+            (reply,) = await self.connection.perform(
+                self.engine.submit((Request(Command.SESSION_SETUP, request.encode()),))
+            )
+            if reply.status not in (NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED):
+                raise login_refused(reply.status, self._login, host)
+            self.engine.session_id = reply.session_id
+            answer = SessionSetupResponse.decode(reply.element)
+            if reply.status == NtStatus.SUCCESS:
+                self._accept(exchange, answer, reply, security)
+                return
+            token = await self._step(exchange, answer.token)
+        raise AuthenticationFailed(f"{host} goes on asking and never ends the login")
+
+    async def _step(self, exchange: LoginExchange, token: bytes) -> bytes:
+        if self._login.sec is Sec.KRB5:
+            return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps)
+        return exchange.step(token)
+
+    def _accept(self, exchange: LoginExchange, answer: SessionSetupResponse, reply: Reply, security: Security) -> None:
+        """Judge the login that the server has accepted: who are we, and how will messages be protected?"""
+        host = self._target.host
+        named = bool(self._login.user) and self._login.sec is not Sec.NONE
+        guest = bool(answer.session_flags & SessionFlags.IS_GUEST)
+        anonymous = not named or bool(answer.session_flags & SessionFlags.IS_NULL)
+        if (guest or (anonymous and named)) and not self._login.guest:
+            raise AuthenticationFailed(
+                f"{host} let {self._login.user or 'the anonymous user'} in only as {'guest' if guest else 'nobody'}, "
+                "which usually means a wrong user name or password; if a guest's rights are enough, mount with -o guest"
+            )
+        if guest or anonymous:
+            self.login_name = f"{exchange.name} guest" if guest else exchange.name
+            self._accept_without_keys(security, "guest" if guest else "anonymous")
+            return
+        self.login_name = f"{exchange.name} {self._login.user}"
+        exchange.finish(answer.token)
+        seal = security.seal or bool(answer.session_flags & SessionFlags.ENCRYPT_DATA)
+        dialect, cipher = self.negotiated.dialect, self.negotiated.cipher
+        if seal and cipher is None:
+            raise SecurityRefused(no_sealing(host, dialect))
+        protection = Smb2Protection(
+            dialect.revision,
+            exchange.session_key,
+            preauth=self.engine.preauth.digest,
+            signing_id=self.negotiated.signing,
+            cipher_id=cipher,
+            sign=security.sign or self.negotiated.signing_required,
+            seal=seal,
+        )
+        ((header, element),) = split_compound(reply.element)
+        protection.check(header, element, unsealed=False, ends_login=True)
+        self.engine.protect(protection)
+
+    def _accept_without_keys(self, security: Security, who: str) -> None:
+        """A guest's and the anonymous login make no key: nothing can be signed or sealed."""
+        host = self._target.host
+        if security.sign or security.seal:
+            demanded = "encrypted" if security.seal else "signed"
+            raise SecurityRefused(
+                f"the {who} login at {host} cannot be {demanded}, as was demanded; log in with a user"
+            )
+        if self.negotiated.signing_required:
+            raise SecurityRefused(
+                f"{host} requires signing, which the {who} login cannot give; log in with a user, or let the server's "
+                "administrator relax it"
+            )
+
+    # --- proof --------------------------------------------------------------------------------------------------------
+
+    async def _validate_negotiation(self, tree: Tree) -> None:
+        """Have the server repeat under its signature what NEGOTIATE said unsigned.  [MS-SMB2] 3.2.5.5, 3.2.5.14.12.
+
+        Cost: 1 round trip.  Raises: SecurityRefused (someone has changed the negotiation on its way).
+        """
+        protection = self.engine.protection
+        if protection is None:
+            return  # a guest has no key that could prove anything
+        offer, answer = self.negotiated.offer, self.negotiated.answer
+        said = ValidateNegotiateInfoRequest(offer.capabilities, offer.client_guid, offer.security_mode, offer.dialects)
+        request = IoctlRequest(
+            ctl_code=ControlCode.FSCTL_VALIDATE_NEGOTIATE_INFO,
+            file_id=NO_FILE_ID,
+            input=said.encode(),
+            max_input_response=0,
+            output=b"",
+            max_output_response=VALIDATE_OUTPUT_SIZE,
+            flags=IOCTL_IS_FSCTL,
+        )
+        (reply,) = await self.connection.perform(
+            self.engine.submit((Request(Command.IOCTL, request.encode()),), tree=tree, signed=True)
+        )
+        if reply.status != NtStatus.SUCCESS:
+            # 2.x servers may not know it; their signed refusal proves that they are what they say.
+            if self.negotiated.dialect.encryption:
+                raise SecurityRefused(
+                    f"{self._target.host} does not confirm how the connection was negotiated "
+                    f"({NtStatus(reply.status).name}): someone may be tampering with it"
+                )
+            return
+        confirmed = ValidateNegotiateInfoResponse.decode(IoctlResponse.decode(reply.element).output)
+        if confirmed != ValidateNegotiateInfoResponse(
+            answer.capabilities, answer.server_guid, answer.security_mode, answer.dialect_revision
+        ):
+            raise SecurityRefused(
+                f"the negotiation with {self._target.host} was changed on its way: someone is tampering with it"
+            )
+
+    def _disconnect(self, tree: Tree) -> None:
+        """Give a tree back without waiting for the answer."""
+        request = Request(Command.TREE_DISCONNECT, TreeDisconnectRequest().encode())
+        self.engine.submit((request,), tree=tree)
+        self.connection.post()

@@ -1,0 +1,501 @@
+"""The SMB2 engine: message ids, credits, compounds, signatures and encryption, without I/O.
+
+An exchange is one request or one related compound. It waits in one of three queues until the window admits it: urgent
+(echo, logoff), small (metadata) and bulk (reads). Small and bulk take turns, and bulk leaves room in the window, so
+that a stat does not wait behind a hundred megabytes. Everything that depends on the order of sending (message ids,
+signatures, nonces, the login's hash) happens in `outgoing`.
+
+Some servers do not execute compounds. With `compounds` off the engine unrolls them: the elements go out one by one, and
+the FileId that the CREATE gave is put in where a related request says "the one before". So does a window too small for
+a whole compound. Whoever submitted it sees the same replies either way.
+
+[MS-SMB2] 3.2.4.1 (sending), 3.2.5.1 (receiving).
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from smbfuse.engine.credits import Window
+from smbfuse.engine.exchange import EngineStatistics, Exchange
+from smbfuse.engine.protect import PreauthHash, Smb2Protection
+from smbfuse.errors import ConnectionLost, ProtocolError, SmbError
+from smbfuse.status import NtStatus
+from smbfuse.wire import nbss
+from smbfuse.wire.record import Buffer
+from smbfuse.wire.smb2.breaks import decode_break
+from smbfuse.wire.smb2.control import CancelRequest, EchoRequest
+from smbfuse.wire.smb2.header import (
+    COMPRESSION_PROTOCOL_ID,
+    HEADER,
+    NO_SIGNATURE,
+    PROTOCOL_ID,
+    RELATED_FILE_ID,
+    TRANSFORM_PROTOCOL_ID,
+    UNSOLICITED,
+    Arrived,
+    Command,
+    HeaderFlags,
+    split_compound,
+)
+from smbfuse.wire.smb2.message import ALIGNMENT, HEADER_SIZE
+
+log = logging.getLogger(__name__)
+
+CREDIT_SIZE: Final = 65536  # bytes of payload that one credit pays for.  [MS-SMB2] 3.1.5.2
+RESERVED_CREDITS: Final = 1  # kept for an ECHO while everything else waits
+MOST_REQUESTED: Final = 0xFFFF  # CreditRequest is a 16-bit field
+
+# Plain numbers: these are looked at in every response.
+_SERVER_TO_REDIR: Final = int(HeaderFlags.SERVER_TO_REDIR)
+_ASYNC: Final = int(HeaderFlags.ASYNC_COMMAND)
+_RELATED: Final = int(HeaderFlags.RELATED_OPERATIONS)
+_PENDING: Final = int(NtStatus.PENDING)
+_MORE_PROCESSING: Final = int(NtStatus.MORE_PROCESSING_REQUIRED)
+
+# A session that the server has forgotten cannot be signed or encrypted for. Believing these unprotected statuses costs
+# nothing: whoever can forge them can cut the connection as well.
+_SESSION_ENDED: Final = frozenset({NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_SESSION_EXPIRED})
+
+# Where a request that may follow a CREATE carries its FileId, from the start of the body.
+_FILE_ID_AT: Final = {
+    Command.CLOSE: 8,
+    Command.READ: 16,
+    Command.IOCTL: 8,
+    Command.QUERY_DIRECTORY: 8,
+    Command.QUERY_INFO: 24,
+}
+_CREATED_FILE_ID: Final = slice(HEADER_SIZE + 64, HEADER_SIZE + 80)  # in a CREATE response
+
+
+class Request(NamedTuple):
+    """One element of an exchange: `payload` is the larger of the bytes sent and of those that may come back."""
+
+    command: Command
+    body: bytes
+    payload: int = 0
+
+
+class Reply(NamedTuple):
+    """One response. `element` begins at its header and is the receiver's to keep."""
+
+    status: int
+    element: memoryview
+    session_id: int
+    tree_id: int
+
+
+class Tree(NamedTuple):
+    """A connected tree, as requests name it."""
+
+    tree_id: int
+    seal: bool  # the share demands encryption
+
+
+NO_TREE: Final = Tree(0, seal=False)
+
+
+class Smb2Exchange(Exchange[Reply]):
+    """An exchange with what the engine must know of it. For everybody else it is an `Exchange[Reply]`.
+
+    `replies` has one entry for each request. In an unrolled compound it ends with a CREATE that failed.
+    """
+
+    __slots__ = ("answers", "bulk", "file_id", "requests", "signed", "tree", "under_way", "urgent")
+
+    def __init__(
+        self,
+        sequence: int,
+        label: str,
+        requests: Sequence[Request],
+        tree: Tree,
+        *,
+        bulk: bool,
+        urgent: bool,
+        signed: bool,
+    ) -> None:
+        super().__init__(sequence, label)
+        self.requests = requests
+        self.tree = tree
+        self.bulk = bulk
+        self.urgent = urgent
+        self.signed = signed
+        self.answers: dict[int, Reply] = {}
+        self.under_way = 0  # requests of it that are in flight
+        self.file_id: bytes | None = None  # of the CREATE in an unrolled compound
+
+
+class _Pending:
+    """A request on its way: what its response must be, and what it holds."""
+
+    __slots__ = (
+        "async_id",
+        "command",
+        "cost",
+        "exchange",
+        "extra",
+        "guarded",
+        "index",
+        "message_id",
+        "sealed",
+        "signed",
+    )
+
+    def __init__(
+        self,
+        exchange: Smb2Exchange,
+        index: int,
+        message_id: int,
+        *,
+        cost: int,
+        extra: int,
+        guarded: bool,
+        signed: bool,
+        sealed: bool,
+    ) -> None:
+        self.exchange = exchange
+        self.index = index
+        self.command = int(exchange.requests[index].command)
+        self.message_id = message_id
+        self.cost = cost
+        self.extra = extra  # credits asked for beyond the cost
+        self.guarded = guarded  # sent after the login: then the session's rules hold for the response
+        self.signed = signed
+        self.sealed = sealed
+        self.async_id: int | None = None
+
+
+class Smb2Engine:
+    """The protocol state of one connection that carries one session.
+
+    After NEGOTIATE the session layer calls `adopt`, during the login it keeps `session_id`, after it `protect`.
+    """
+
+    def __init__(self, *, max_credits: int, first_message_id: int = 0) -> None:
+        """Begin a connection, with one credit. Message id 0 is used up by a multi-protocol NEGOTIATE: begin with 1."""
+        self.window = Window(1, reserve=RESERVED_CREDITS)
+        self.preauth = PreauthHash()
+        self.compounds = True
+        self.session_id = 0
+        self.protection: Smb2Protection | None = None
+        self._multi_credit = False
+        self._max_credits = max_credits
+        self._next_message_id = first_message_id
+        self._asked = 0  # credits asked for beyond the cost of what is in flight, not yet granted or refused
+        self._sequence = 0
+        self._urgent: deque[Smb2Exchange] = deque()
+        self._small: deque[Smb2Exchange] = deque()
+        self._bulk: deque[Smb2Exchange] = deque()
+        self._bulk_turn = False
+        self._pending: dict[int, _Pending] = {}
+        self._cancels: list[_Pending] = []
+        self._requests = 0
+        self._round_trips = 0
+
+    def __repr__(self) -> str:
+        return f"<Smb2Engine session 0x{self.session_id:X}, {self.window}, {len(self._pending)} in flight>"
+
+    # --- what the session layer sets ----------------------------------------------------------------------------------
+
+    def adopt(self, *, multi_credit: bool) -> None:
+        """Take over what NEGOTIATE gave: whether requests may cost more than one credit."""
+        self._multi_credit = multi_credit
+
+    def protect(self, protection: Smb2Protection) -> None:
+        """Sign, seal, verify and unseal from now on. Nothing may be in flight."""
+        self.protection = protection
+
+    def cost(self, payload: int) -> int:
+        """Return the credits that a request with `payload` bytes, sent or received, takes.  [MS-SMB2] 3.1.5.2."""
+        return 1 + max(0, payload - 1) // CREDIT_SIZE if self._multi_credit else 1
+
+    # --- the share's side ---------------------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        requests: Sequence[Request],
+        *,
+        tree: Tree = NO_TREE,
+        bulk: bool = False,
+        urgent: bool = False,
+        signed: bool = False,
+    ) -> Smb2Exchange:
+        """Queue one request, or several as one related compound; return the exchange to wait for.
+
+        In a compound, FileIds of all ones mean the file that its CREATE opens. `bulk` and `urgent` choose the queue;
+        `signed` demands a signature, and one on the response, where the session itself does not.
+        """
+        label = "+".join(request.command.name for request in requests)
+        self._sequence += 1
+        exchange = Smb2Exchange(self._sequence, label, requests, tree, bulk=bulk, urgent=urgent, signed=signed)
+        self._queue_of(exchange).append(exchange)
+        return exchange
+
+    def ping(self) -> Smb2Exchange:
+        """Submit an ECHO."""
+        return self.submit((Request(Command.ECHO, EchoRequest().encode()),), urgent=True)
+
+    def cancel(self, exchange: Exchange[Reply]) -> None:
+        """Stop waiting for `exchange`; see `Engine.cancel`.
+
+        An unrolled compound that has begun goes on to its end, so that what it opened is closed.
+        """
+        assert isinstance(exchange, Smb2Exchange)
+        exchange.abandoned = True
+        if exchange.done:
+            return
+        if not exchange.sent:
+            self._queue_of(exchange).remove(exchange)
+            exchange.finish(ConnectionLost(f"{exchange.label}: given up before it was sent", sent=False))
+            return
+        self._cancels += [pending for pending in self._pending.values() if pending.exchange is exchange]
+
+    def statistics(self) -> EngineStatistics:
+        """Return the counters."""
+        return EngineStatistics(
+            requests=self._requests,
+            round_trips=self._round_trips,
+            in_flight=len(self._pending),
+            queued=len(self._urgent) + len(self._small) + len(self._bulk),
+            credits=self.window.available,
+        )
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def outgoing(self) -> list[list[Buffer]]:
+        """Return the PDUs that may leave now; see `Engine.outgoing`."""
+        pdus = [self._cancel_pdu(pending) for pending in self._cancels if pending.message_id in self._pending]
+        self._cancels.clear()
+        while (exchange := self._admitted()) is not None:
+            pdus.append(self._pdu(exchange))
+        return pdus
+
+    def _queue_of(self, exchange: Smb2Exchange) -> deque[Smb2Exchange]:
+        return self._urgent if exchange.urgent else self._bulk if exchange.bulk else self._small
+
+    def _admitted(self) -> Smb2Exchange | None:
+        """Take the next exchange that may leave out of its queue."""
+        turns = (self._bulk, self._small) if self._bulk_turn else (self._small, self._bulk)
+        for queue in (self._urgent, *turns):
+            while queue:
+                exchange = queue[0]
+                cost = sum(self.cost(exchange.requests[index].payload) for index in self._next_elements(exchange))
+                if self.window.admits(cost, urgent=exchange.urgent, bulk=exchange.bulk):
+                    self._bulk_turn = queue is self._small
+                    return queue.popleft()
+                if self.window.taken or cost <= self.window.available:
+                    break  # what is in flight will bring credits
+                queue.popleft()
+                exchange.finish(ProtocolError(f"{exchange.label} costs {cost} credits; {self.window} is all there is"))
+        return None
+
+    def _next_elements(self, exchange: Smb2Exchange) -> Sequence[int]:
+        """Return which requests of the exchange leave together: all, or the next one of an unrolled compound."""
+        count = len(exchange.requests)
+        if exchange.answers:
+            return (len(exchange.answers),)
+        whole = count == 1 or (
+            self.compounds and sum(self.cost(request.payload) for request in exchange.requests) <= self.window.capacity
+        )
+        return range(count) if whole else (0,)
+
+    def _pdu(self, exchange: Smb2Exchange) -> list[Buffer]:
+        indices = self._next_elements(exchange)
+        protection = self.protection
+        sealed = protection is not None and (protection.seal_all or exchange.tree.seal)
+        elements: list[Buffer] = []
+        for position, index in enumerate(indices):
+            request = exchange.requests[index]
+            body = request.body
+            if exchange.file_id is not None and index:
+                body = _with_file_id(request, exchange.file_id)
+            padding = -len(body) % ALIGNMENT if position + 1 < len(indices) else 0
+            cost = self.cost(request.payload)
+            extra = max(0, self._max_credits - self.window.capacity - self._asked)
+            extra = min(extra, MOST_REQUESTED - cost)
+            message_id = self._next_message_id
+            signed = (
+                protection is not None and not sealed and (exchange.signed or protection.must_sign(request.command))
+            )
+            element = bytearray(
+                HEADER.pack(
+                    PROTOCOL_ID,
+                    HEADER_SIZE,
+                    cost if self._multi_credit else 0,
+                    0,
+                    request.command,
+                    cost + extra,
+                    _RELATED if position else 0,
+                    HEADER_SIZE + len(body) + padding if position + 1 < len(indices) else 0,
+                    message_id,
+                    0,
+                    exchange.tree.tree_id,
+                    self.session_id,
+                    NO_SIGNATURE,
+                )
+            )
+            element += body
+            element += bytes(padding)
+            if signed and protection is not None:
+                protection.sign(element, (), message_id)
+            if request.command in (Command.NEGOTIATE, Command.SESSION_SETUP):
+                self.preauth.update(element)
+            self._pending[message_id] = _Pending(
+                exchange,
+                index,
+                message_id,
+                cost=cost,
+                extra=extra,
+                guarded=protection is not None,
+                signed=signed,
+                sealed=sealed,
+            )
+            exchange.under_way += 1
+            self._next_message_id += cost
+            self._asked += extra
+            self.window.take(cost)
+            elements.append(element)
+        exchange.sent = True
+        self._requests += len(elements)
+        return self._framed(elements, sealed=sealed)
+
+    def _cancel_pdu(self, pending: _Pending) -> list[Buffer]:
+        """Return a CANCEL: it has the message id of what it cancels, costs nothing and is never answered."""
+        async_id = pending.async_id
+        flags, low, high = 0, 0, pending.exchange.tree.tree_id
+        if async_id is not None:
+            flags, low, high = _ASYNC, async_id & 0xFFFFFFFF, async_id >> 32
+        head = HEADER.pack(
+            PROTOCOL_ID,
+            HEADER_SIZE,
+            0,
+            0,
+            Command.CANCEL,
+            0,
+            flags,
+            0,
+            pending.message_id,
+            low,
+            high,
+            self.session_id,
+            NO_SIGNATURE,
+        )
+        element = bytearray(head + CancelRequest().encode())
+        if pending.signed and self.protection is not None:
+            self.protection.sign(element, (), pending.message_id, is_cancel=True)
+        return self._framed([element], sealed=pending.sealed)
+
+    def _framed(self, elements: list[Buffer], *, sealed: bool) -> list[Buffer]:
+        if sealed and self.protection is not None:
+            elements = self.protection.seal(self.session_id, elements)
+        return [nbss.frame(sum(len(element) for element in elements)), *elements]
+
+    # --- receiving ----------------------------------------------------------------------------------------------------
+
+    def owner(self, prefix: memoryview) -> int | None:
+        """Return the sequence of the exchange that a PDU beginning with `prefix` answers; see `Engine.owner`."""
+        if len(prefix) < 32 or bytes(prefix[:4]) != PROTOCOL_ID:
+            return None
+        pending = self._pending.get(int.from_bytes(prefix[24:32], "little"))
+        return pending.exchange.sequence if pending is not None else None
+
+    def arrived(self, pdu: memoryview) -> None:
+        """Take one whole PDU; see `Engine.arrived`."""
+        magic = bytes(pdu[:4])
+        unsealed = magic == TRANSFORM_PROTOCOL_ID
+        if unsealed:
+            if self.protection is None:
+                raise ProtocolError("an encrypted message outside of any session")
+            pdu = self.protection.unseal(pdu)
+        elif magic == COMPRESSION_PROTOCOL_ID:
+            raise ProtocolError("a compressed message, though no compression was agreed on")
+        for header, element in split_compound(pdu):
+            self._take(header, element, unsealed=unsealed)
+        if not self._pending and not self.window.available:
+            raise ProtocolError("the server has taken back all credits")
+
+    def lost(self, error: SmbError) -> None:
+        """End every exchange with `error`; see `Engine.lost`. Callable again."""
+        exchanges = {id(pending.exchange): pending.exchange for pending in self._pending.values()}
+        exchanges |= {id(queued): queued for queue in self._queues() for queued in queue}
+        self._pending.clear()
+        self._cancels.clear()
+        for queue in self._queues():
+            queue.clear()
+        for exchange in exchanges.values():
+            own = error
+            if isinstance(error, ConnectionLost):
+                own = ConnectionLost(str(error), sent=exchange.sent, errno=error.errno)
+            exchange.finish(own)
+
+    def _queues(self) -> Iterator[deque[Smb2Exchange]]:
+        return iter((self._urgent, self._small, self._bulk))
+
+    def _take(self, header: Arrived, element: memoryview, *, unsealed: bool) -> None:
+        if not header.flags & _SERVER_TO_REDIR:
+            raise ProtocolError(f"a request from the server (command {header.command})")
+        if header.message_id == UNSOLICITED:
+            self._unsolicited(header, element)
+            return
+        pending = self._pending.get(header.message_id)
+        if pending is None:
+            raise ProtocolError(f"a response to message {header.message_id}, which nobody waits for")
+        if header.command != pending.command:
+            raise ProtocolError(
+                f"message {header.message_id} is {Command(pending.command).name}, answered as command {header.command}"
+            )
+        if self.protection is not None and pending.guarded and header.status not in _SESSION_ENDED:
+            self.protection.check(
+                header, element, unsealed=unsealed, sealed_request=pending.sealed, signed_request=pending.signed
+            )
+        self._asked -= pending.extra
+        pending.extra = 0
+        self.window.granted(header.credits)
+        if header.status == _PENDING and header.flags & _ASYNC:
+            pending.async_id = header.process_id | header.tree_id << 32
+            return
+        del self._pending[header.message_id]
+        self.window.answered(pending.cost)
+        if header.command == Command.NEGOTIATE or (
+            header.command == Command.SESSION_SETUP and header.status == _MORE_PROCESSING
+        ):
+            self.preauth.update(element)
+        self._answered(pending, Reply(header.status, element, header.session_id, header.tree_id))
+
+    def _answered(self, pending: _Pending, reply: Reply) -> None:
+        exchange = pending.exchange
+        exchange.under_way -= 1
+        exchange.answers[pending.index] = reply
+        if not exchange.under_way and exchange.on_done is not None:
+            self._round_trips += 1
+        expected = len(exchange.requests)
+        if len(exchange.answers) < expected and not exchange.under_way:
+            # Unrolled, and there is more to send, unless there is no file to go on with.
+            if pending.command != Command.CREATE:
+                self._queue_of(exchange).appendleft(exchange)
+                return
+            if reply.status == NtStatus.SUCCESS:
+                exchange.file_id = bytes(reply.element[_CREATED_FILE_ID])
+                if len(exchange.file_id) < 16:
+                    raise ProtocolError(f"CREATE response of {len(reply.element)} bytes")
+                self._queue_of(exchange).appendleft(exchange)
+                return
+            expected = len(exchange.answers)
+        if len(exchange.answers) == expected:
+            exchange.replies = [exchange.answers[index] for index in range(expected)]
+            exchange.finish()
+
+    def _unsolicited(self, header: Arrived, element: memoryview) -> None:
+        if header.command != Command.OPLOCK_BREAK:
+            raise ProtocolError(f"an unsolicited response to command {header.command}")
+        # Nothing was granted to us that could break: a confused server, or a break meant for an earlier owner.
+        log.debug("break ignored: %s", decode_break(element))
+
+
+def _with_file_id(request: Request, file_id: bytes) -> bytes:
+    """Return the request's body with the FileId in place of "the one before"."""
+    at = _FILE_ID_AT[request.command]
+    if request.body[at : at + 16] != RELATED_FILE_ID:
+        return request.body
+    return request.body[:at] + file_id + request.body[at + 16 :]
