@@ -24,9 +24,15 @@ from smbfuse.wire.smb2.message import HEADER_SIZE
 
 __all__ = ["PreauthHash", "Smb1Protection", "Smb2Protection"]
 
+_WRONG_LOGIN_SIGNATURE: Final = (
+    "the answer to the login is wrongly signed: someone may be tampering with the connection"
+)
+
 # --- SMB1 ------------------------------------------------------------------------------------------------------------
 
 _FLAGS2: Final = slice(10, 12)  # in the header, [MS-CIFS] 2.2.3.1
+_LOGIN_RESPONSE: Final = 1  # its sequence number
+_PLACEHOLDER: Final = b"BSRSPYL "  # what stands in the signature field before there is a key
 _SMB1_SIGNED: Final = int(Flags2.SECURITY_SIGNATURE)
 _SMB1_SIGNATURE: Final = slice(SIGNATURE_OFFSET, SIGNATURE_OFFSET + signing.SMB1_SIGNATURE_SIZE)
 
@@ -73,12 +79,18 @@ class Smb1Protection:
         return hmac.compare_digest(given, expected)
 
     def check(self, pdu: memoryview, sequence: int) -> None:
-        """Refuse a response whose signature is wrong: raises ProtocolError.
+        """Refuse a response whose signature is wrong: raises ProtocolError, SecurityRefused if it ends the login.
 
         Not for oplock breaks: they are requests of the server, and unsigned ([MS-CIFS] 3.2.5.1).
         """
-        if not self.verify(pdu, sequence):
-            raise ProtocolError(f"wrong signature on an SMB1 response (sequence number {sequence})")
+        if self.verify(pdu, sequence):
+            return
+        if sequence == _LOGIN_RESPONSE:
+            if bytes(pdu[_SMB1_SIGNATURE]) == _PLACEHOLDER:
+                # Seen on Samba 4.17 without extended security; its own client gives up there too.
+                raise SecurityRefused("the server agreed to sign, and does not sign its answer to this kind of login")
+            raise SecurityRefused(_WRONG_LOGIN_SIGNATURE)
+        raise ProtocolError(f"wrong signature on an SMB1 response (sequence number {sequence})")
 
 
 # --- SMB2 ------------------------------------------------------------------------------------------------------------
@@ -179,12 +191,13 @@ class Smb2Protection:
         signed_request: bool = False,
         ends_login: bool = False,
     ) -> None:
-        """Refuse a response that is less protected than it must be: raises ProtocolError. [MS-SMB2] 3.2.5.1.3.
+        """Refuse a response that is less protected than it must be. [MS-SMB2] 3.2.5.1.3.
 
         `header` and `element` are what `split_compound` yields.
         `unsealed`: it came out of `unseal`, which has authenticated it. The other flags say how the request went out,
         and whether this is the final response of the login that made the keys: never encrypted, signed in 3.1.1
         (3.2.5.3.1). Breaks are never signed (3.2.5.1.3, MessageId all ones), interim responses neither (3.3.4.2).
+        Raises: ProtocolError, for the response that ends the login SecurityRefused.
         """
         if unsealed or header.message_id == UNSOLICITED:
             return
@@ -193,11 +206,17 @@ class Smb2Protection:
         if header.status == _PENDING and header.flags & _ASYNC:
             return
         if header.flags & _SIGNED:
-            if not self.verify(element, header.message_id):
-                raise ProtocolError(f"wrong signature on the response to message {header.message_id}")
-            return
-        must_be_signed = self._login_is_hashed if ends_login else self.sign_all
-        if signed_request or must_be_signed:
+            if self.verify(element, header.message_id):
+                return
+            if ends_login:
+                raise SecurityRefused(_WRONG_LOGIN_SIGNATURE)
+            raise ProtocolError(f"wrong signature on the response to message {header.message_id}")
+        if ends_login:
+            if self._login_is_hashed:
+                raise SecurityRefused(
+                    "the answer to the login is not signed: someone may be tampering with the connection"
+                )
+        elif signed_request or self.sign_all:
             raise ProtocolError(f"no signature on the response to message {header.message_id}, which must have one")
 
     def seal(self, session_id: int, message: Sequence[Buffer]) -> list[Buffer]:

@@ -254,7 +254,7 @@ def test_ms_smb2_3_2_5_3_1_the_response_that_ends_the_login() -> None:
     message[SIGNATURE] = row.bytes("signature")
     check(session, message, Check(ends_login=True))
     message[70] ^= 1
-    with pytest.raises(ProtocolError, match="wrong signature"):
+    with pytest.raises(SecurityRefused, match="wrongly signed"):
         check(session, message, Check(ends_login=True))
 
 
@@ -377,8 +377,8 @@ BREAK: Final = response(command=Command.OPLOCK_BREAK, message_id=UNSOLICITED)
         pytest.param(False, False, PLAIN, Check(sealed_request=True), "unencrypted", id="request was sealed"),
         pytest.param(False, True, PENDING, Check(), "unencrypted", id="interim response in a sealing session"),
         pytest.param(False, True, BREAK, Check(), None, id="break in a sealing session"),
-        pytest.param(False, True, PLAIN, Check(ends_login=True), "must have one", id="end of a 3.1.1 login, unsigned"),
-        pytest.param(True, False, PLAIN, Check(ends_login=True), "must have one", id="end of a 3.1.1 login, signing"),
+        pytest.param(False, True, PLAIN, Check(ends_login=True), "not signed", id="end of a 3.1.1 login, unsigned"),
+        pytest.param(True, False, PLAIN, Check(ends_login=True), "not signed", id="end of a 3.1.1 login, signing"),
     ],
 )  # fmt: skip
 def test_ms_smb2_3_2_5_1_3_what_is_believed(
@@ -388,7 +388,7 @@ def test_ms_smb2_3_2_5_1_3_what_is_believed(
     if refused is None:
         check(session, pdu, how)
     else:
-        with pytest.raises(ProtocolError, match=refused):
+        with pytest.raises(SecurityRefused if how.ends_login else ProtocolError, match=refused):
             check(session, pdu, how)
 
 
@@ -462,9 +462,20 @@ def test_ms_cifs_3_2_4_1_3_sequence_numbers() -> None:
     assert session.take_sequence() == 7
 
 
+def test_ms_cifs_3_2_5_1_a_login_whose_answer_is_wrongly_signed_is_no_login() -> None:
+    session = Smb1Protection(KEY)
+    answer = bytearray(b"\xffSMB\x73" + bytes(40))
+    for signature, what in ((b"BSRSPYL ", "does not sign"), (bytes(8), "wrongly signed")):
+        answer[14:22] = signature
+        with pytest.raises(SecurityRefused, match=what):
+            session.check(memoryview(answer), 1)
+    session.sign(answer, (), 1)
+    session.check(memoryview(answer), 1)
+
+
 def test_an_smb1_message_shorter_than_its_header_is_refused() -> None:
     with pytest.raises(ProtocolError):
-        Smb1Protection(KEY).check(memoryview(bytearray(b"\xffSMB" + bytes(27))), 1)
+        Smb1Protection(KEY).check(memoryview(bytearray(b"\xffSMB" + bytes(27))), 3)
 
 
 # --- TRANSFORM_HEADER ------------------------------------------------------------------------------------------------
