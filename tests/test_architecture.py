@@ -57,6 +57,7 @@ SOCKET_MODULES: Final = {
     "daemon/control.py": "the unix socket that `smbfuse status` asks",
     "daemon/notify.py": "the datagram that tells systemd READY",
     "cli/status.py": "the asking end of the control socket",
+    "fuse/loop.py": "poll(2) on the descriptor of /dev/fuse",
 }
 
 # Modules longer than 400 lines, each with the reason why it is still one idea.

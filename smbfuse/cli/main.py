@@ -120,7 +120,10 @@ def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler
         return process.Outcome(code, sentence)
 
     surroundings = Surroundings(
-        runtime_dir=environ.get("XDG_RUNTIME_DIR", ""), notify_socket=environ.get("NOTIFY_SOCKET", ""), journal=journal
+        version=__version__,
+        runtime_dir=environ.get("XDG_RUNTIME_DIR", ""),
+        notify_socket=environ.get("NOTIFY_SOCKET", ""),
+        journal=journal,
     )
     outcome = process.run(config, surroundings, explain=explained, terminal=terminal)
     if outcome.sentence:
@@ -148,9 +151,7 @@ def _parser(*, as_helper: bool) -> argparse.ArgumentParser:
 
 def _request(parsed: argparse.Namespace) -> Request:
     if parsed.source is None:
-        raise CannotMount(
-            Exit.USAGE, "what is to be mounted? usage: smbfuse //HOST/SHARE MOUNTPOINT; see smbfuse --help"
-        )
+        raise CannotMount(Exit.USAGE, "what is to be mounted? write smbfuse //HOST/SHARE MOUNTPOINT")
     if parsed.mountpoint is None:
         raise CannotMount(Exit.USAGE, f"where is {shown(parsed.source)} to be mounted? give a folder after it")
     mountpoint = mountinfo.resolve(parsed.mountpoint)

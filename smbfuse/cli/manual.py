@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from smbfuse.cli import compatibility
-from smbfuse.cli.options import Option, Takes
+from smbfuse.cli.options import PARTS, Option, Takes
 
 USAGE: Final = """\
 usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
@@ -54,10 +54,11 @@ def markdown() -> str:
         "Printed from `smbfuse/config.py` and `smbfuse/cli/compatibility.py` by",
         "`python -m smbfuse.cli.options --markdown`; do not edit by hand.",
         "",
-        "Options are written as `-o name=value,name,…`; the last one wins; a comma within a value is written twice. The",
-        "names are those of mount.cifs(8) wherever it has one. Sizes take `k`, `M`, `G`; times are seconds, or take `ms`,",
-        "`s`, `min`, `h`. The same names stand in `/etc/smbfuse.conf` and `~/.config/smbfuse/smbfuse.conf`, below",
-        "`[default]`, `[host]` or `[host:share]`, a line each.",
+        "Options are written as `-o name=value,name,…`; the last one wins; a comma within a value is written twice,",
+        "except through mount(8), which takes the second one away. The names are those of mount.cifs(8) wherever it",
+        "has one. Sizes take `k`, `M`, `G`; times are seconds, or take `ms`, `s`, `min`, `h`. The same names stand in",
+        "`/etc/smbfuse.conf` and `~/.config/smbfuse/smbfuse.conf`, a line each, below `[default]`, `[host]` or",
+        "`[host:share]`.",
     ]
     for group, options in _groups(compatibility.table().options).items():
         parts += ["", f"## {group}", ""]
@@ -80,11 +81,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def _groups(options: Iterable[Option]) -> dict[str, list[Option]]:
     """Return options by heading: those of the configuration in its order, then the ones that do nothing."""
-    groups: dict[str, list[Option]] = {}
+    headings = (*(heading for _, heading in PARTS.values()), compatibility.IGNORED, compatibility.REFUSED)
+    groups: dict[str, list[Option]] = {heading: [] for heading in headings}
     for one in options:
-        groups.setdefault(one.group, []).append(one)
-    last = (compatibility.IGNORED, compatibility.REFUSED)
-    return {group: groups[group] for group in (*(one for one in groups if one not in last), *last)}
+        groups[one.group].append(one)
+    return groups
 
 
 def _spelling(option: Option) -> str:

@@ -257,6 +257,6 @@ def freeze(draft: Draft, target: config.Target) -> Config:
 
 
 if __name__ == "__main__":
-    from smbfuse.cli import manual  # the manual prints this module's table: imported only when asked to print
+    from smbfuse.cli.manual import main  # the manual prints this module's table: imported only when asked to print
 
-    sys.exit(manual.main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

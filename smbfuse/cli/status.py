@@ -84,7 +84,7 @@ def _print_table(everything: Sequence[Mapping[str, Any]]) -> None:
     for heading in ("mount point", "source", "protocol", "protection", "login", "received", "cached"):
         table.add_column(heading, overflow="fold")
     for status in everything:
-        share = next(iter(status.get("shares", [])), {})
+        share: Mapping[str, Any] = next(iter(status.get("shares", [])), {})
         table.add_row(
             _plain(status.get("mountpoint")),
             _plain(status.get("source")),

@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,7 +108,7 @@ def ask(path: Path, request: Mapping[str, Any], *, timeout_s: float = _PATIENCE_
     return answer
 
 
-def live_sockets(folders: list[Path]) -> Iterator[Path]:
+def live_sockets(folders: Sequence[Path]) -> Iterator[Path]:
     """Yield the sockets in `folders`; whether somebody answers on them is another question."""
     for folder in folders:
         with contextlib.suppress(OSError):

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import trio
 
-from smbfuse import __version__
 from smbfuse.client.negotiate import open_source
 from smbfuse.config import Config
 from smbfuse.daemon import control, signals
@@ -34,7 +33,9 @@ _FAREWELL_S: Final = 6.0  # for files, tree and login
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the environment says to a daemon."""
+    """What a daemon must know of the world it was started in."""
+
+    version: str = ""  # of smbfuse
 
     runtime_dir: str = ""  # $XDG_RUNTIME_DIR
     notify_socket: str = ""  # $NOTIFY_SOCKET
@@ -85,7 +86,7 @@ class Service:
             "mountpoint": self._config.mount.mountpoint,
             "source": str(self._config.target),
             "pid": os.getpid(),
-            "version": __version__,
+            "version": self._surroundings.version,
             "mounted_s": round(time.monotonic() - self._since_s, 1),
             "ending": self._wanted_to_end.is_set(),
             "attached": mount is not None and mount.attached(),
