@@ -1,0 +1,250 @@
+"""What is known of a file, packed; how long it may be believed; which of two answers is the newer.
+
+An answer is believed for a time counted from when its question was *sent*: what happened on the server afterwards may
+be missing in it. And it is recorded only if nothing newer was learnt meanwhile: each question takes a number, and an
+answer never replaces one whose question came later. So two lookups that overtake each other, or a listing that ends
+after a stat, cannot bring old attributes back.
+
+| `cache=` | attributes, names, "not there" | a folder's listing | pages in the kernel and blocks at open |
+|---|---|---|---|
+| strict | `actimeo` (1 s) | `acdirmax` (1 s) | kept if size, write time and change time are as they were |
+| loose | 30 times as long | 30 times as long | the same |
+| none | 0 | 0 | none are kept: every read asks the server |
+"""
+
+import struct
+from collections import OrderedDict
+from functools import cache
+from struct import Struct
+from typing import Final, NamedTuple
+
+from smbfuse.config import Cache, CacheMode
+from smbfuse.share import FileStat, Kind
+from smbfuse.vfs.names import to_wtf8
+
+LOOSE_FACTOR: Final = 30
+ABSENT_NAMES_MAX: Final = 16_384  # names remembered as "not there": about 4 MiB
+
+SIZE_MAX: Final = (1 << 63) - 1  # off_t
+U32: Final = (1 << 32) - 1
+U64: Final = (1 << 64) - 1
+_SECOND: Final = 1_000_000_000
+
+
+class Asked(NamedTuple):
+    """A question's number and when it was sent (the event loop's clock)."""
+
+    number: int
+    at: float
+
+
+class Lifetimes:
+    """How long answers are believed, by `cache=`, `actimeo=` and `acdirmax=`."""
+
+    def __init__(self, cache: Cache) -> None:
+        factor = {CacheMode.STRICT: 1, CacheMode.LOOSE: LOOSE_FACTOR, CacheMode.NONE: 0}[cache.mode]
+        self.attributes_s = cache.attributes_s * factor
+        self.listing_s = cache.directories_s * factor
+
+    def left(self, asked_at: float, now: float) -> float:
+        """Return for how many seconds attributes or a name asked for at `asked_at` are still good."""
+        return min(max(0.0, asked_at + self.attributes_s - now), self.attributes_s)
+
+
+class Version(NamedTuple):
+    """What tells one content of a file from another, without reading it."""
+
+    size: int
+    written_ns: int | None
+    changed_ns: int | None
+
+
+def version(stat: FileStat) -> Version:
+    """Return which content of the file `stat` speaks of."""
+    return Version(stat.size, stat.written_ns, stat.changed_ns)
+
+
+class Known(NamedTuple):
+    """A record, decoded."""
+
+    asked: Asked
+    generation: int
+    stat: FileStat
+    name: str  # as the server spells it
+
+
+# A record is one bytes object: this head, the optional fields that are present, the name. The head's times come first,
+# so that freshness is told without decoding the rest. 51 bytes and, from a plain listing, 32 for the four times.
+# Asked at, number, generation, present, kind, attributes, size, allocation, file id.
+_HEAD: Final = Struct("<dQIHBIqqQ")
+_TIME: Final = Struct("<dQ")
+_PRESENT: Final = Struct("<H")
+_PRESENT_OFFSET: Final = 20
+# The optional fields in order, with their formats. Times are kept in their own unit of 100 ns, whose 64 bits reach
+# beyond what nanoseconds in 64 bits could (year 2262).
+_OPTIONAL: Final = "qqqqQIHIIII"
+
+
+@cache
+def _layout(present: int) -> Struct:
+    return Struct("<" + "".join(code for bit, code in enumerate(_OPTIONAL) if present >> bit & 1))
+
+
+def pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
+    """Return all that is known of a file as one compact object, with wild values of a server brought into range."""
+    try:
+        if stat.size >= 0 <= stat.allocation:
+            return _pack(asked, generation, stat, name)
+    except struct.error:
+        pass
+    return _pack(asked, generation, _in_range(stat), name)
+
+
+def _pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
+    times = (stat.created_ns, stat.accessed_ns, stat.written_ns, stat.changed_ns)
+    optional: list[int | None] = [time if time is None else time // 100 for time in times]
+    optional += (stat.volume_id, stat.links, stat.mode, stat.uid, stat.gid, *(stat.device or (None, None)))
+    present = 0
+    for bit, value in enumerate(optional):
+        if value is not None:
+            present |= 1 << bit
+    head = _HEAD.pack(
+        asked.at,
+        asked.number,
+        generation & U32,
+        present,
+        stat.kind,
+        stat.attributes,
+        stat.size,
+        stat.allocation,
+        stat.file_id,
+    )
+    return head + _layout(present).pack(*(value for value in optional if value is not None)) + to_wtf8(name)
+
+
+def unpack(record: bytes) -> Known:
+    """Return what `pack` put together."""
+    at, number, generation, present, kind, attributes, size, allocation, file_id = _HEAD.unpack_from(record)
+    layout = _layout(present)
+    values = iter(layout.unpack_from(record, _HEAD.size))
+    created, accessed, written, changed, volume_id, links, mode, uid, gid, major, minor = (
+        next(values) if present >> bit & 1 else None for bit in range(len(_OPTIONAL))
+    )
+    stat = FileStat(
+        kind=Kind(kind),
+        size=size,
+        allocation=allocation,
+        attributes=attributes,
+        created_ns=created if created is None else created * 100,
+        accessed_ns=accessed if accessed is None else accessed * 100,
+        written_ns=written if written is None else written * 100,
+        changed_ns=changed if changed is None else changed * 100,
+        file_id=file_id,
+        volume_id=volume_id,
+        links=links,
+        mode=mode,
+        uid=uid,
+        gid=gid,
+        device=None if major is None or minor is None else (major, minor),
+    )
+    name = record[_HEAD.size + layout.size :].decode("utf-8", "surrogatepass")
+    return Known(Asked(number, at), generation, stat, name)
+
+
+def asked_of(record: bytes) -> Asked:
+    """Return when a record was asked for, without decoding the rest."""
+    at, number = _TIME.unpack_from(record)
+    return Asked(number, at)
+
+
+def name_of(record: bytes) -> str:
+    """Return the server's spelling of a record's name, without decoding the rest."""
+    (present,) = _PRESENT.unpack_from(record, _PRESENT_OFFSET)
+    return record[_HEAD.size + _layout(present).size :].decode("utf-8", "surrogatepass")
+
+
+def _in_range(stat: FileStat) -> FileStat:
+    """Bring values into what a stat can hold, so that one odd file does not spoil its folder."""
+
+    def within(value: int | None, low: int, high: int) -> int | None:
+        return value if value is None else min(max(value, low), high)
+
+    def time(value: int | None) -> int | None:
+        return within(value, -100 * SIZE_MAX, 100 * SIZE_MAX)
+
+    device = stat.device
+    return stat._replace(
+        size=min(max(stat.size, 0), SIZE_MAX),
+        allocation=min(max(stat.allocation, 0), SIZE_MAX),
+        attributes=stat.attributes & U32,
+        created_ns=time(stat.created_ns),
+        accessed_ns=time(stat.accessed_ns),
+        written_ns=time(stat.written_ns),
+        changed_ns=time(stat.changed_ns),
+        file_id=stat.file_id & U64,
+        volume_id=stat.volume_id if stat.volume_id is None else stat.volume_id & U64,
+        links=within(stat.links, 0, U32),
+        mode=stat.mode if stat.mode is None else stat.mode & 0o7777,
+        uid=within(stat.uid, 0, U32 - 1),
+        gid=within(stat.gid, 0, U32 - 1),
+        device=None if device is None else (device[0] & 0xFFF, device[1] & 0xFFFFF),
+    )
+
+
+def refined(new: FileStat, old: FileStat) -> FileStat:
+    """Return `new`, an answer about the same file as `old`, with the gaps of a poor answer filled from `old`.
+
+    Not every answer tells everything: a listing no volume and no links; SMB_COM_OPEN_ANDX neither ids nor creation, and
+    a write time in whole seconds [MS-CIFS 2.2.4.41.2].
+    """
+    written_ns = new.written_ns
+    if new.created_ns is None and old.written_ns is not None and _same_second(written_ns, old.written_ns):
+        written_ns = old.written_ns
+    return new._replace(
+        created_ns=old.created_ns if new.created_ns is None else new.created_ns,
+        accessed_ns=old.accessed_ns if new.accessed_ns is None else new.accessed_ns,
+        written_ns=old.written_ns if written_ns is None else written_ns,
+        changed_ns=old.changed_ns if new.changed_ns is None else new.changed_ns,
+        file_id=new.file_id or old.file_id,
+        volume_id=old.volume_id if new.volume_id is None else new.volume_id,
+        links=old.links if new.links is None else new.links,
+        mode=old.mode if new.mode is None else new.mode,
+        uid=old.uid if new.uid is None else new.uid,
+        gid=old.gid if new.gid is None else new.gid,
+        device=old.device if new.device is None else new.device,
+    )
+
+
+def _same_second(coarse_ns: int | None, exact_ns: int) -> bool:
+    if coarse_ns is None or coarse_ns % _SECOND:
+        return False
+    # Servers cut to the second, or round up to the two seconds of a DOS time.
+    return coarse_ns == exact_ns - exact_ns % _SECOND or coarse_ns == exact_ns + -exact_ns % (2 * _SECOND)
+
+
+class AbsentNames:
+    """Names that the server does not have, by folder and folded name, with the spellings the kernel was told of."""
+
+    def __init__(self, most: int = ABSENT_NAMES_MAX) -> None:
+        self._most = most
+        self._names: OrderedDict[tuple[int, str], tuple[Asked, frozenset[bytes]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def note(self, folder_ino: int, key: str, asked: Asked, shown: bytes) -> None:
+        """Remember that the server said "no such name" to a question; `shown` is how the kernel spelt it."""
+        _, spellings = self._names.pop((folder_ino, key), (asked, frozenset[bytes]()))
+        self._names[folder_ino, key] = (asked, spellings | {shown})
+        if len(self._names) > self._most:
+            self._names.popitem(last=False)
+
+    def asked(self, folder_ino: int, key: str) -> Asked | None:
+        """Return when the name was last found missing; None: it is not known to be."""
+        found = self._names.get((folder_ino, key))
+        return found[0] if found else None
+
+    def appeared(self, folder_ino: int, key: str) -> frozenset[bytes]:
+        """Forget that the name is missing; return the spellings under which the kernel still believes it."""
+        found = self._names.pop((folder_ino, key), None)
+        return found[1] if found else frozenset()

@@ -1,0 +1,374 @@
+"""File data in memory: one bounded cache for all open files.
+
+A block is a range of one file as it was asked for in one request. Blocks of a file never overlap; a range that is not
+covered is asked for once, whoever wants it, by a task of the filesystem's nursery: a reader that is cancelled takes
+nothing from the others that wait.
+
+The unit of memory is the backing buffer: a block is a view into the reply it came in and keeps all of it alive, so that
+is what is counted; a block that would keep more than twice its size alive is copied.
+
+What goes first when room is needed. The kernel's page cache stands above this one and keeps what was read, so a block
+that was read through to its end is the least likely to be asked for again: such blocks go first, oldest first. Then
+blocks not yet read, then those that were read again after having been read (their second reader shows that a third
+may come), each with a second chance if it was read since the last time it was considered. A scan of a huge file
+therefore costs other files nothing but its own window.
+"""
+
+import bisect
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from smbfuse.errors import SmbError
+from smbfuse.vfs.attrs import Version
+from smbfuse.vfs.posix import BlockStatistics
+
+log = logging.getLogger(__name__)
+
+# Measured on loopback against Samba 4.17: 8 requests of 1 MiB in flight beat 4 of 4 MiB.
+REQUEST_MAX: Final = 1 << 20
+# The kernel asks for 128 KiB at a time, at multiples of it: a block whose borders are multiples too answers with one
+# view. Smaller requests (SMB1) are joined, a copy that costs a tenth of their round trip.
+KERNEL_REQUEST: Final = 128 << 10
+PAGE: Final = 4096
+GRAIN: Final = 16 << 10  # bytes; a small random read fetches at least this: on a LAN it takes as long as one page
+OVERHEAD: Final = 600  # bytes that a block costs besides its buffer (measured)
+
+Spawn = Callable[..., None]  # function, *arguments: starts a task that outlives its caller
+
+
+class Source(Protocol):
+    """Where the blocks of a file are fetched from: an open file on the server."""
+
+    def hold(self) -> None:
+        """Hear that a fetch begins: the source must stay open."""
+        ...
+
+    def let_go(self) -> None:
+        """Hear that a fetch has ended."""
+        ...
+
+    async def read(self, offset: int, length: int) -> memoryview:
+        """Read from the server, in one request. Short anywhere; empty at the end of the file."""
+        ...
+
+
+def request_size(largest_read: int) -> int:
+    """Return how many bytes to ask for at once on a share whose largest read is `largest_read`."""
+    size = REQUEST_MAX
+    while size > largest_read and size > KERNEL_REQUEST:
+        size >>= 1
+    return size if size <= largest_read else max(largest_read - largest_read % PAGE, min(largest_read, PAGE))
+
+
+class Block:
+    """A range of a file: on its way, here, or failed."""
+
+    __slots__ = ("again", "charge", "data", "end", "error", "file", "queue", "read_to", "ready", "start")
+
+    def __init__(self, file: "FileBlocks", start: int, end: int) -> None:
+        self.file = file
+        self.start = start
+        self.end = end
+        self.data: memoryview | None = None
+        self.error: SmbError | None = None
+        self.ready: trio.Event | None = trio.Event()  # None once it is here
+        self.read_to = start  # bytes before this have been read once
+        self.again = False  # read a second time since eviction last looked
+        self.charge = 0  # bytes of memory
+        self.queue: OrderedDict[Block, None] | None = None
+
+
+class FileBlocks:
+    """The blocks of one content of one file."""
+
+    __slots__ = ("_blocks", "_cache", "_starts", "current", "pending", "version")
+
+    def __init__(self, cache: "BlockCache", version: Version) -> None:
+        self._cache = cache
+        self._starts: list[int] = []
+        self._blocks: list[Block] = []
+        self.version = version
+        self.pending = 0  # bytes on their way
+        self.current = True  # False once the cache has dropped the file
+
+    def hit(self, offset: int, end: int) -> memoryview | None:
+        """Return [offset, end) if one block holds all of it, else None. The hot path: no await, no copy."""
+        index = bisect.bisect_right(self._starts, offset) - 1
+        if index < 0:
+            return None
+        block = self._blocks[index]
+        data = block.data
+        if data is None or end > block.end:
+            return None
+        if offset >= block.read_to or end > block.read_to:
+            block.read_to = end
+            if end == block.end:
+                self._cache.read_through(block)
+        elif not block.again:
+            self._cache.read_again(block)
+        start = block.start
+        return data[offset - start : end - start]
+
+    def claim(self, start: int, end: int, request: int) -> tuple[list[Block], list[Block]]:
+        """Return the blocks that cover [start, end), and which of them are new and must be fetched.
+
+        New blocks end at multiples of `request`.
+        """
+        covering: list[Block] = []
+        fresh: list[Block] = []
+        index = max(0, bisect.bisect_right(self._starts, start) - 1)
+        at = start
+        while at < end:
+            while index < len(self._blocks) and self._blocks[index].end <= at:
+                index += 1
+            if index < len(self._blocks) and self._blocks[index].start <= at:
+                block = self._blocks[index]
+            else:
+                gap_end = self._starts[index] if index < len(self._starts) else end
+                block = Block(self, at, min(end, gap_end, at - at % request + request))
+                self._starts.insert(index, at)
+                self._blocks.insert(index, block)
+                fresh.append(block)
+            covering.append(block)
+            at = block.end
+        return covering, fresh
+
+    def drop(self, block: Block) -> None:
+        """Take a block out, if it is still in."""
+        index = bisect.bisect_left(self._starts, block.start)
+        if index < len(self._blocks) and self._blocks[index] is block:
+            del self._starts[index], self._blocks[index]
+
+    def holds(self, start: int, end: int) -> bool:
+        """Tell whether all of [start, end) is here or on its way."""
+        at = start
+        index = bisect.bisect_right(self._starts, start) - 1
+        while at < end:
+            if not 0 <= index < len(self._blocks) or not self._blocks[index].start <= at < self._blocks[index].end:
+                return False
+            at = self._blocks[index].end
+            index += 1
+        return True
+
+    def blocks(self) -> Sequence[Block]:
+        """Return all blocks, in order."""
+        return tuple(self._blocks)
+
+
+class BlockCache:
+    """The blocks of all files, within `size` bytes.
+
+    A block that somebody waits for is fetched whatever the bound; it is not kept if it does not fit.
+    """
+
+    def __init__(self, size: int, spawn: Spawn) -> None:
+        self.size = size
+        self._spawn = spawn
+        self._files: dict[int, FileBlocks] = {}
+        self._held = 0
+        self._pending = 0
+        # In the order of eviction.
+        self._read: OrderedDict[Block, None] = OrderedDict()
+        self._unread: OrderedDict[Block, None] = OrderedDict()
+        self._reread: OrderedDict[Block, None] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+        self._fetches = 0
+        self._ahead = 0
+        self._evicted = 0
+
+    def __repr__(self) -> str:
+        return f"<BlockCache {self._held}+{self._pending} of {self.size} bytes, {len(self._files)} files>"
+
+    # -- files
+
+    def file(self, ino: int, version: Version) -> FileBlocks:
+        """Return the blocks of one content of a file; those of another content are dropped."""
+        known = self._files.get(ino)
+        if known is not None and known.version == version:
+            return known
+        self.drop(ino)
+        file = self._files[ino] = FileBlocks(self, version)
+        return file
+
+    def drop(self, ino: int) -> None:
+        """Forget all of a file. Who waits for a block of it still gets that block."""
+        file = self._files.pop(ino, None)
+        if file is not None:
+            file.current = False
+            for block in file.blocks():
+                self._remove(block)
+
+    # -- reading
+
+    def room(self) -> int:
+        """Return how many bytes may be asked for ahead of need: half the cache may be on its way."""
+        return max(0, self.size // 2 - self._pending)
+
+    def fetch(self, blocks: Iterable[Block], source: Source, *, ahead: bool) -> None:
+        """Ask for new blocks, each in a task of its own."""
+        for block in blocks:
+            length = block.end - block.start
+            block.file.pending += length
+            self._pending += length
+            self._fetches += 1
+            self._ahead += ahead
+            source.hold()
+            self._spawn(self._fetch, block, source)
+
+    async def gather(self, blocks: Sequence[Block], offset: int, end: int) -> memoryview | bytes:
+        """Return [offset, end) out of the blocks that cover it, when they are here. Shorter if the file is.
+
+        Raises: what the fetch of one of them raised.
+        """
+        parts: list[memoryview] = []
+        for block in blocks:
+            if block.ready is not None:
+                await block.ready.wait()
+            if block.error is not None:
+                raise block.error
+            data = block.data
+            assert data is not None  # ready and without error
+            first, last = max(offset, block.start), min(end, block.start + len(data))
+            if first < last:
+                parts.append(data[first - block.start : last - block.start])
+                self._note_read(block, first, last)
+            if len(data) < block.end - block.start:
+                break  # the file ends here
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def put(self, file: FileBlocks, data: memoryview) -> None:
+        """Keep the first bytes of a file, which came with its open."""
+        _, fresh = file.claim(0, len(data), max(len(data), 1))
+        for block in fresh:
+            self._arrived(block, data[block.start : block.end])
+
+    async def _fetch(self, block: Block, source: Source) -> None:
+        try:
+            data = await read_fully(source, block.start, block.end - block.start)
+        except SmbError as error:
+            self._failed(block, error)
+        except BaseException:
+            # Cancelled: the filesystem ends. Nobody may be left waiting.
+            self._failed(block, SmbError("the filesystem is being unmounted"))
+            raise
+        else:
+            self._arrived(block, data)
+        finally:
+            length = block.end - block.start
+            block.file.pending -= length
+            self._pending -= length
+            source.let_go()
+
+    # -- keeping
+
+    def read_through(self, block: Block) -> None:
+        """Hear that a block was read to its end."""
+        if block.queue is self._unread:
+            self._enqueue(block, self._read)
+
+    def read_again(self, block: Block) -> None:
+        """Hear that a part of a block was read a second time."""
+        block.again = True
+        if block.queue is not None and block.queue is not self._reread:
+            self._enqueue(block, self._reread)
+
+    def statistics(self) -> BlockStatistics:
+        """Return a snapshot of sizes and counters."""
+        return BlockStatistics(
+            size=self.size,
+            held=self._held,
+            pending=self._pending,
+            blocks=len(self._read) + len(self._unread) + len(self._reread),
+            hits=self.hits,
+            misses=self.misses,
+            fetches=self._fetches,
+            ahead=self._ahead,
+            evicted=self._evicted,
+        )
+
+    def _note_read(self, block: Block, first: int, last: int) -> None:
+        if last > block.read_to:
+            block.read_to = last
+            if last == block.end:
+                self.read_through(block)
+
+    def _arrived(self, block: Block, data: memoryview) -> None:
+        backing = memoryview(data.obj).nbytes
+        if 2 * len(data) < backing:
+            data = memoryview(bytes(data))
+            backing = len(data)
+        block.data = data.toreadonly()
+        self._finish(block)
+        if len(data) < block.end - block.start:
+            # The file is shorter than it was said to be: whoever asks again asks the server.
+            block.file.drop(block)
+            return
+        block.charge = backing + OVERHEAD
+        if block.file.current:
+            self._make_room(block.charge)
+            if self._held + block.charge <= self.size:
+                self._held += block.charge
+                self._enqueue(block, self._unread)
+                return
+        block.file.drop(block)
+
+    def _failed(self, block: Block, error: SmbError) -> None:
+        block.error = error
+        block.file.drop(block)
+        self._finish(block)
+
+    def _finish(self, block: Block) -> None:
+        ready, block.ready = block.ready, None
+        if ready is not None:
+            ready.set()
+
+    def _make_room(self, length: int) -> None:
+        while self._held + length > self.size:
+            block = self._next_victim()
+            if block is None:
+                return
+            self._evicted += 1
+            self._remove(block)
+
+    def _next_victim(self) -> Block | None:
+        for queue in (self._read, self._unread):
+            if queue:
+                return next(iter(queue))
+        while self._reread:
+            block = next(iter(self._reread))
+            if not block.again:
+                return block
+            block.again = False
+            self._reread.move_to_end(block)
+        return None
+
+    def _remove(self, block: Block) -> None:
+        if block.queue is not None:
+            del block.queue[block]
+            block.queue = None
+            self._held -= block.charge
+        block.file.drop(block)
+
+    def _enqueue(self, block: Block, queue: "OrderedDict[Block, None]") -> None:
+        if block.queue is not None:
+            del block.queue[block]
+        block.queue = queue
+        queue[block] = None
+
+
+async def read_fully(source: Source, offset: int, length: int) -> memoryview:
+    """Read all of a range, in as many requests as the server makes of it; less only at the end of the file."""
+    data = await source.read(offset, length)
+    if len(data) == length or not data:
+        return data
+    parts = [data]
+    got = len(data)
+    while got < length and (data := await source.read(offset + got, length - got)):
+        parts.append(data)
+        got += len(data)
+    return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))

@@ -1,0 +1,285 @@
+"""Open files: they join the block cache and the read-ahead to one handle on the server.
+
+All opens of one file share one handle on the server and one set of blocks. What an open returns is compared with what
+is known: if size, write time and change time are as they were, the kernel keeps its pages and we keep our blocks.
+
+A read of 128 KiB that hits the cache is one bisection and one slice: no await, no lock, no copy.
+"""
+
+import errno as posix
+import itertools
+import logging
+import os
+from typing import Final
+
+import trio
+
+from smbfuse.config import Cache, CacheMode
+from smbfuse.errors import NotFound, SmbError, StaleHandle
+from smbfuse.share import FileStat, Kind, OpenFile, OpenIntent, Share
+from smbfuse.vfs.attrs import Lifetimes, version
+from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, read_fully, request_size
+from smbfuse.vfs.nodes import Node, NodeTable
+from smbfuse.vfs.posix import Opened
+from smbfuse.vfs.readahead import Readahead
+
+log = logging.getLogger(__name__)
+
+FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
+IN_FLIGHT: Final = 8  # requests ahead of need, for one file
+
+
+class SharedFile:
+    """A file that is open here any number of times, and once on the server. Counts its holders; the last one closes."""
+
+    def __init__(self, node: Node, share: Share, server: OpenFile, files: "OpenFiles") -> None:
+        self.node = node
+        self.share = share
+        self.data: FileBlocks
+        self.size = 0
+        self._server = server
+        self._stat = server.stat  # what the handle is of
+        self._files = files
+        self._holders = 0
+        self._reopening = trio.Lock()
+        self.request = request_size(share.limits.read)
+
+    def __repr__(self) -> str:
+        return f"<SharedFile {self.node!r} holders={self._holders}>"
+
+    def hold(self) -> None:
+        """Count one more that needs the handle."""
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """Undo one `hold`; the last closes the handle, without waiting for an answer."""
+        self._holders -= 1
+        if self._holders == 0:
+            self._files.spawn(self._server.aclose)
+
+    async def read(self, offset: int, length: int) -> memoryview:
+        """Read from the server, in one request; see `OpenFile.read`.
+
+        A handle that the server no longer knows is opened again, once.
+        Raises: as `OpenFile.read`; SmbError with ESTALE if another file has taken its place.
+        """
+        length = min(length, self.share.limits.read)  # which a reconnect may have lowered
+        server = self._server
+        try:
+            return await server.read(offset, length)
+        except StaleHandle:
+            server = await self._reopened(server)
+        return await server.read(offset, length)
+
+    async def _reopened(self, stale: OpenFile) -> OpenFile:
+        async with self._reopening:
+            if self._server is not stale:
+                return self._server  # another reader has done it
+            home, path = self._files.nodes.locate(self.node)
+            server = await home.share.open(path, OpenIntent())
+            if not _same_content(self._stat, server.stat):
+                self._files.spawn(server.aclose)
+                raise SmbError(f"{path!r} is no longer the file that was opened", errno=posix.ESTALE)
+            self._files.spawn(stale.aclose)
+            self._server = server
+            return server
+
+
+class Handle:
+    """One open(2)."""
+
+    __slots__ = ("file", "readahead")
+
+    def __init__(self, file: SharedFile, readahead: Readahead) -> None:
+        self.file = file
+        self.readahead = readahead
+
+
+class OpenFiles:
+    """All open files, by the handle number the kernel has."""
+
+    def __init__(self, nodes: NodeTable, blocks: BlockCache, cache: Cache, lifetimes: Lifetimes, spawn: Spawn) -> None:
+        self.nodes = nodes
+        self.spawn = spawn
+        self._blocks = blocks
+        self._cached = cache.mode is not CacheMode.NONE
+        # What is read ahead must still be there when its reader comes.
+        self._readahead = min(cache.readahead, cache.size // 4) if self._cached else 0
+        self._lifetimes = lifetimes
+        self._handles: dict[int, Handle] = {}
+        self._shared: dict[int, SharedFile] = {}
+        self._numbers = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._handles)
+
+    async def open(self, node: Node, flags: int) -> Opened:
+        """Open a file for reading.
+
+        Cost: 1 round trip, with all of a small file; none if it is open already and its attributes are still good.
+        Raises: SmbError with EROFS (opened for writing), EISDIR, ELOOP (a symlink), ESTALE (another file has taken the
+        name: look it up again), and as `Share.open`.
+        """
+        _refuse(node, flags)
+        self.nodes.pin(node)
+        try:
+            file = await self._shared_file(node)
+        except BaseException:
+            self.nodes.unpin(node)
+            raise
+        file.hold()
+        fh = next(self._numbers)
+        self._handles[fh] = Handle(file, Readahead(file.request, self._readahead))
+        if not self._cached:
+            return Opened(fh, direct_io=True, keep_cache=False)
+        content = hash(file.data.version)
+        kept = node.pages == content
+        node.pages = content
+        return Opened(fh, direct_io=False, keep_cache=kept)
+
+    async def read(self, fh: int, offset: int, length: int) -> memoryview | bytes:
+        """Return [offset, offset + length) of an open file; less only at its end.
+
+        A view of cached bytes wherever one block holds them, else a joined copy.
+        Cost: none on a hit; else 1 round trip, several requests in flight.
+        Raises: SmbError with EBADF, ESTALE, and as `OpenFile.read`.
+        """
+        handle = self._handle(fh)
+        file = handle.file
+        if not self._cached:
+            return await self._read_uncached(file, offset, length)
+        end = min(offset + length, file.size)
+        if offset >= end:
+            return b""
+        view = file.data.hit(offset, end)
+        if view is not None:
+            self._blocks.hits += 1
+            if not handle.readahead.follows(offset, end):
+                self._read_ahead(handle, offset, end)
+            return view
+        return await self._read_missing(handle, offset, end)
+
+    def release(self, fh: int) -> None:
+        """Close an open file. Waits for nothing."""
+        handle = self._handles.pop(fh, None)
+        if handle is None:
+            return
+        node = handle.file.node
+        if node.pins == 1:
+            self._shared.pop(node.ino, None)
+        handle.file.let_go()
+        self.nodes.unpin(node)
+
+    def check(self, fh: int) -> None:
+        """Raise SmbError (EBADF) unless `fh` is open."""
+        self._handle(fh)
+
+    def is_open(self, node: Node) -> bool:
+        """Tell whether anybody has the file open."""
+        return node.ino in self._shared
+
+    def content_changed(self, node: Node, stat: FileStat) -> None:
+        """Read another content of an open file from now on."""
+        file = self._shared.get(node.ino)
+        if file is not None:
+            self._adopt_content(file, stat)
+
+    def _handle(self, fh: int) -> Handle:
+        try:
+            return self._handles[fh]
+        except KeyError:
+            raise SmbError(f"no open file {fh}", errno=posix.EBADF) from None
+
+    # -- opening
+
+    async def _shared_file(self, node: Node) -> SharedFile:
+        file = self._shared.get(node.ino)
+        now = trio.current_time()
+        if file is not None and (self._lifetimes.left(node.asked.at, now) > 0 or self.nodes.nameless(node)):
+            return file
+        home, path = self.nodes.locate(node)
+        asked = self.nodes.ask(now)
+        intent = OpenIntent(self._first_bytes(node, home.share))
+        try:
+            server = await home.share.open(path, intent)
+        except NotFound:
+            self.nodes.lost(node, asked)
+            raise
+        # No await from here on: two opens at once must not make two shared files.
+        if not self.nodes.refresh(node, server.stat, asked):
+            self.spawn(server.aclose)
+            raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
+        file = self._shared.get(node.ino)
+        if file is None:
+            file = self._shared[node.ino] = SharedFile(node, home.share, server, self)
+        else:
+            self.spawn(server.aclose)
+        self._adopt_content(file, node.stat())
+        if self._cached and server.first is not None:
+            self._blocks.put(file.data, server.first[: file.size])
+        return file
+
+    def _adopt_content(self, file: SharedFile, stat: FileStat) -> None:
+        file.size = stat.size
+        file.data = self._blocks.file(file.node.ino, version(stat))
+
+    def _first_bytes(self, node: Node, share: Share) -> int:
+        """Return how much of a file its open shall bring: all of a small one that is not here yet."""
+        stat = node.stat()
+        if not self._cached or not 0 < stat.size <= FIRST_BYTES:
+            return 0
+        if self._blocks.file(node.ino, version(stat)).holds(0, stat.size):
+            return 0
+        return min(FIRST_BYTES, share.limits.read)
+
+    # -- reading
+
+    async def _read_missing(self, handle: Handle, offset: int, end: int) -> memoryview | bytes:
+        file = handle.file
+        data = file.data
+        self._blocks.misses += 1
+        wanted = (offset - offset % GRAIN, min(end + -end % GRAIN, file.size))
+        blocks, fresh = data.claim(*wanted, file.request)
+        self._blocks.fetch(fresh, file, ahead=False)
+        self._read_ahead(handle, offset, end)
+        result = await self._blocks.gather(blocks, offset, end)
+        if len(result) < end - offset and data is file.data:
+            # Shorter than its attributes say: somebody has cut it.
+            self.nodes.distrust(file.node)
+        return result
+
+    def _read_ahead(self, handle: Handle, offset: int, end: int) -> None:
+        file = handle.file
+        room = min(self._blocks.room(), IN_FLIGHT * file.request - file.data.pending)
+        for start, stop in handle.readahead.advise(offset, end, file.size, max(0, room)):
+            _, fresh = file.data.claim(start, stop, file.request)
+            self._blocks.fetch(fresh, file, ahead=True)
+
+    async def _read_uncached(self, file: SharedFile, offset: int, length: int) -> memoryview | bytes:
+        file.hold()
+        try:
+            return await read_fully(file, offset, length)
+        finally:
+            file.let_go()
+
+
+def _refuse(node: Node, flags: int) -> None:
+    if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
+        raise SmbError("the mount is read-only", errno=posix.EROFS)
+    kind = node.stat().kind
+    if kind is Kind.DIRECTORY:
+        raise SmbError(f"{node.name!r} is a folder", errno=posix.EISDIR)
+    if kind is Kind.SYMLINK:
+        raise SmbError(f"{node.name!r} is a symlink", errno=posix.ELOOP)
+    if kind is not Kind.FILE:
+        raise SmbError(f"{node.name!r} is no regular file", errno=posix.ENXIO)
+
+
+def _same_content(before: FileStat, after: FileStat) -> bool:
+    """Tell whether a file opened again by its path is the same, unchanged: reads may go on in it."""
+    return (before.file_id, before.created_ns, before.size, before.written_ns) == (
+        after.file_id,
+        after.created_ns,
+        after.size,
+        after.written_ns,
+    )

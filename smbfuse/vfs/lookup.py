@@ -1,0 +1,202 @@
+"""From a name in a folder to its node: what is known, else what the server says; shares in the root of a server."""
+
+import logging
+import math
+from collections.abc import Sequence
+
+import trio
+
+from smbfuse.config import View
+from smbfuse.errors import NotFound, SmbError
+from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
+from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
+from smbfuse.vfs.directory import OpenDirectories
+from smbfuse.vfs.names import Names, fold, from_wtf8, needs_listing, to_wtf8
+from smbfuse.vfs.nodes import Folder, Node, NodeTable, ShareRoot
+from smbfuse.vfs.posix import ROOT_INO
+
+log = logging.getLogger(__name__)
+
+
+async def make_root(source: ShareSource, view: View) -> Folder:
+    """Return the root: of the one share, or of the server whose folders are shares.
+
+    Cost and errors: as `ShareSource.share`.
+    """
+    stat = FileStat(Kind.DIRECTORY, 0, 0, 0, None, None, None, None)
+    if source.whole_server:
+        # The root of a server is ours: what is known of it is always good.
+        return Folder(ROOT_INO, None, "", pack(Asked(0, math.inf), 0, stat, ""))
+    record = pack(Asked(0, -math.inf), 0, stat, "")
+    return _share_root(ROOT_INO, None, "", record, await source.share(""), view)
+
+
+def is_server_root(folder: Folder) -> bool:
+    """Tell whether a folder is the root of a whole server, which no share has."""
+    return folder.ino == ROOT_INO and not isinstance(folder, ShareRoot)
+
+
+def _share_root(ino: int, parent: Folder | None, key: str, record: bytes, share: Share, view: View) -> ShareRoot:
+    names = Names(
+        view.mapping,
+        case_sensitive=Features.CASE_SENSITIVE in share.features,
+        posix=Features.POSIX in share.features,
+    )
+    trusts_ids = view.server_inode
+    return ShareRoot(ino, parent, key, record, share=share, names=names, trusts_ids=trusts_ids)
+
+
+class Lookup:
+    """Resolves names, with one question to the server where what is known does not answer."""
+
+    def __init__(
+        self,
+        source: ShareSource,
+        view: View,
+        nodes: NodeTable,
+        absent: AbsentNames,
+        lifetimes: Lifetimes,
+        directories: OpenDirectories,
+    ) -> None:
+        self._source = source
+        self._view = view
+        self._nodes = nodes
+        self._absent = absent
+        self._lifetimes = lifetimes
+        self._directories = directories
+        self.hits = 0
+        self.misses = 0
+
+    async def find(self, folder: Folder, name: bytes) -> Node | None:
+        """Return the node that `name` stands for; None: there is none, and that is remembered.
+
+        Cost and errors: see `Filesystem.lookup`.
+        """
+        return await (self._find_share(folder, name) if is_server_root(folder) else self._find_file(folder, name))
+
+    def is_fresh(self, node: Node) -> bool:
+        """Tell whether what is known of a node is good: asked for lately, and its name still its own."""
+        return self._lifetimes.left(node.asked.at, trio.current_time()) > 0 and not self._nodes.nameless(node)
+
+    async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
+        home, _ = self._nodes.locate(folder)
+        alias = (folder.aliases or {}).get(name)
+        spellings = (alias,) if alias is not None else home.names.spellings(name)
+        for spelling in spellings:
+            key, node = self._nodes.find(folder, home.names, spelling)
+            if node and self.is_fresh(node) and self._nodes.certain(folder, key, node, spelling, name):
+                self.hits += 1
+                return node
+        if all(self._is_absent(folder, home.names.key(spelling)) for spelling in spellings):
+            self.hits += 1
+            return None
+        self.misses += 1
+        for spelling in spellings:
+            node = await self._ask_name(folder, home, spelling, name)
+            if node is not None:
+                return node
+        return await self._look_in_listing(folder, name) if needs_listing(name) else None
+
+    async def _ask_name(self, folder: Folder, home: ShareRoot, spelling: str, shown: bytes) -> Node | None:
+        _, path = self._nodes.locate(folder)
+        asked = self._nodes.ask(trio.current_time())
+        try:
+            stat = await home.share.stat(f"{path}/{spelling}" if path else spelling)
+        except NotFound:
+            key, node = self._nodes.find(folder, home.names, spelling)
+            if node is not None and asked.number > node.asked.number:
+                self._nodes.detach(folder, key)
+            self._absent.note(folder.ino, home.names.key(spelling), asked, shown)
+            return None
+        node = self._nodes.place(folder, spelling, stat, asked)
+        self._appeared(folder, home.names.key(spelling), shown)
+        key, _ = self._nodes.find(folder, home.names, spelling)
+        if home.names.shown(node.name) != shown:
+            self._nodes.note_spelling(folder, key, shown)
+        return node
+
+    async def _look_in_listing(self, folder: Folder, name: bytes) -> Node | None:
+        """Find a name that cannot be asked for as it is shown, in the folder's listing."""
+        fh = await self._directories.open(folder)
+        try:
+            return await self._directories.find(fh, name)
+        finally:
+            self._directories.release(fh)
+
+    def _is_absent(self, folder: Folder, key: str) -> bool:
+        asked = self._absent.asked(folder.ino, key)
+        return asked is not None and self._lifetimes.left(asked.at, trio.current_time()) > 0
+
+    def _appeared(self, folder: Folder, key: str, shown: bytes) -> None:
+        for spelling in self._absent.appeared(folder.ino, key) - {shown}:
+            self._nodes.observer.name_gone(folder.ino, spelling)
+
+    async def _find_share(self, root: Folder, name: bytes) -> Node | None:
+        text = from_wtf8(name)
+        if text is None:
+            return None
+        key = fold(text)
+        node = root.children.get(key)
+        if node is not None and self.is_fresh(node):
+            self.hits += 1
+            return node
+        if self._is_absent(root, key):
+            self.hits += 1
+            return None
+        self.misses += 1
+        asked = self._nodes.ask(trio.current_time())
+        try:
+            share = await self._source.share(text)
+            stat = await share.stat("")
+        except NotFound:
+            if root.children.get(key) is node is not None:
+                self._nodes.lost(node, asked)
+            self._absent.note(root.ino, key, asked, name)
+            return None
+        self._appeared(root, key, name)
+        return self._place_share(root, key, text, share, stat, asked)
+
+    def _place_share(self, root: Folder, key: str, name: str, share: Share, stat: FileStat, asked: Asked) -> Node:
+        node = root.children.get(key)
+        if isinstance(node, ShareRoot) and node.share is share and self._nodes.refresh(node, stat, asked):
+            return node
+        if key in root.children:
+            self._nodes.detach(root, key)
+        made = _share_root(self._nodes.own_number(), root, key, pack(asked, 0, stat, name), share, self._view)
+        self._nodes.adopt(root, made)
+        return made
+
+    async def connected_shares(self, root: Folder) -> "SharesSnapshot":
+        """Return the shares that were asked for so far: which others there are is not known."""
+        nodes = []
+        for share in self._source.connected():
+            try:
+                node = await self._find_share(root, to_wtf8(share.name))
+            except SmbError as error:
+                log.info("share=%s is left out of the root: %s", share.name, error)
+                continue
+            if node is not None:
+                nodes.append(node)
+        return SharesSnapshot(nodes)
+
+
+class SharesSnapshot:
+    """The root of a whole server, as far as it is known; see `Snapshot`."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    async def reach(self, index: int) -> bool:
+        """Tell whether there is such an entry."""
+        return index < len(self._nodes)
+
+    def shown(self, index: int) -> bytes:
+        """Return an entry's name."""
+        return to_wtf8(self._nodes[index].name)
+
+    def node(self, index: int) -> Node | None:
+        """Return an entry's node."""
+        return self._nodes[index]

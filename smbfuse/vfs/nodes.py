@@ -1,0 +1,428 @@
+"""The node table: which inode number stands for which file, and what is known of it.
+
+A node's number is `st_ino` and what the kernel asks with, so two rules stand above all others: two live files never
+share a number, and a number never changes under a living file. The server's file id is taken where that is safe,
+because it survives a remount and tells hard links; it is not trusted further than that:
+
+* It is unique on one volume only, and a listing never says which volume it speaks of (a Samba share with a second disk
+  mounted below it repeats numbers). So a number in use is given to a second name only if both answers name the same
+  volume, the same creation time and the same kind, and the server does not count one link: a hard link. Never to a
+  second folder. Everything else gets a number of our own.
+* It may be used again for another file as soon as the first is deleted, even while we hold the first open. Creation
+  time tells: the old node is cut from its name and lives on for who has it open; the new file gets another number, or
+  the same with generation + 1 when nobody has the old one open.
+* A server may give none (0 or all ones), or another one at each question (then the share's ids are no longer used).
+
+A node's attributes and name are one packed record, decoded on use; a file costs less than 500 bytes.
+"""
+
+import errno as posix
+import itertools
+import logging
+import math
+from typing import Final, Protocol
+
+from smbfuse.errors import SmbError
+from smbfuse.share import FileStat, Kind, Share
+from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, name_of, pack, refined, unpack, version
+from smbfuse.vfs.names import Names
+from smbfuse.vfs.posix import ROOT_INO
+
+log = logging.getLogger(__name__)
+
+# Numbers of our own, far from what servers number their files with: Samba's are small or have the highest bit set,
+# NTFS counts reuses in the upper 16 bits and seldom comes to 0x7F00. A server's id in here is never used.
+OWN_NUMBERS: Final = range(0x7F << 56, 0x80 << 56)
+
+# Marks the key of a second file whose name differs in case only. No name holds a NUL.
+TWIN: Final = "\0"
+
+
+class Node:
+    """One file. `parent` is None for the root, and once the file has lost its last known name."""
+
+    __slots__ = ("ino", "key", "lookups", "pages", "parent", "pins", "record")
+
+    def __init__(self, ino: int, parent: "Folder | None", key: str, record: bytes) -> None:
+        self.ino = ino
+        self.parent = parent
+        self.key = key  # the name, folded as the server folds; shared with the parent's table
+        self.record = record  # see attrs.pack
+        self.lookups = 0  # how often the kernel was given this node and has not forgotten it
+        self.pins = 0  # open files and folders
+        self.pages: int | None = None  # hash of the version that the kernel's pages are of
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.ino:#x} {self.name!r} lookups={self.lookups} pins={self.pins}>"
+
+    @property
+    def name(self) -> str:
+        """The name as the server spells it."""
+        return name_of(self.record)
+
+    @property
+    def asked(self) -> Asked:
+        """When what is known was asked for."""
+        return asked_of(self.record)
+
+    def known(self) -> Known:
+        """Return everything that is known, decoded."""
+        return unpack(self.record)
+
+    def stat(self) -> FileStat:
+        """Return the attributes last told by the server."""
+        return unpack(self.record).stat
+
+
+class Folder(Node):
+    """A folder and the nodes known in it."""
+
+    __slots__ = ("aliases", "children")
+
+    def __init__(self, ino: int, parent: "Folder | None", key: str, record: bytes) -> None:
+        super().__init__(ino, parent, key, record)
+        self.children: dict[str, Node] = {}  # by key
+        self.aliases: dict[bytes, str] | None = None  # names shown otherwise than they would be asked for
+
+
+class ShareRoot(Folder):
+    """The root of one share: what lies below speaks of this share's files, ids and spellings."""
+
+    __slots__ = ("names", "share", "trusts_ids")
+
+    def __init__(
+        self, ino: int, parent: Folder | None, key: str, record: bytes, *, share: Share, names: Names, trusts_ids: bool
+    ) -> None:
+        super().__init__(ino, parent, key, record)
+        self.share = share
+        self.names = names
+        self.trusts_ids = trusts_ids
+
+    def same_file(self, before: FileStat, after: FileStat) -> bool:
+        """Tell whether two answers about one path are about one file, as far as they say."""
+        if before.kind is not after.kind or _differ(before.created_ns, after.created_ns):
+            return False
+        if not self.trusts_ids:
+            return True
+        return not _differ(before.file_id or None, after.file_id or None) and not _differ(
+            before.volume_id, after.volume_id
+        )
+
+
+class Observer(Protocol):
+    """Who must know what the table finds out. Plain calls: they schedule at most."""
+
+    def content_changed(self, node: Node, stat: FileStat) -> None:
+        """Hear that the server has another content of the file than before."""
+        ...
+
+    def name_gone(self, folder_ino: int, shown: bytes) -> None:
+        """Hear that a name no longer stands for what the kernel was told."""
+        ...
+
+    def node_gone(self, ino: int) -> None:
+        """Hear that a number is free again."""
+        ...
+
+
+class NodeTable:
+    """All nodes by number, and the rules for numbers."""
+
+    def __init__(self, root: Folder, observer: Observer) -> None:
+        self.root = root
+        self.observer = observer
+        self._nodes: dict[int, Node] = {ROOT_INO: root}
+        self._own = itertools.cycle(OWN_NUMBERS)
+        self._questions = itertools.count(1)
+        self._links: dict[int, list[tuple[Folder, str, str]]] = {}  # further names of a node: folder, key, spelling
+        self._nameless: dict[int, ShareRoot] = {}  # nodes whose names are all gone, and where they were
+        self._spellings: dict[tuple[int, str], set[bytes]] = {}  # what the kernel calls a name besides what is shown
+        root.lookups = 1  # the kernel never forgets the root
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def ask(self, now: float) -> Asked:
+        """Number a question that is about to be sent."""
+        return Asked(next(self._questions), now)
+
+    def get(self, ino: int) -> Node:
+        """Return the node of a number.  Raises: SmbError (ESTALE: the kernel has forgotten it, or never had it)."""
+        try:
+            return self._nodes[ino]
+        except KeyError:
+            raise SmbError(f"no inode {ino:#x}", errno=posix.ESTALE) from None
+
+    def folder(self, ino: int) -> Folder:
+        """Return the folder of a number.  Raises: SmbError (ESTALE, ENOTDIR)."""
+        node = self.get(ino)
+        if not isinstance(node, Folder):
+            raise SmbError(f"{node.name!r} is not a folder", errno=posix.ENOTDIR)
+        return node
+
+    def locate(self, node: Node) -> tuple[ShareRoot, str]:
+        """Return the share of a node and its path there.  Raises: SmbError (ESTALE: its name is gone; EREMOTE)."""
+        names: list[str] = []
+        at: Node | None = node
+        while at is not None and not isinstance(at, ShareRoot):
+            names.append(at.name)
+            at = at.parent
+        if at is None:
+            raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
+        return at, "/".join(reversed(names))
+
+    def nameless(self, node: Node) -> bool:
+        """Tell whether the file has lost its last known name: deleted or replaced while the kernel still holds it."""
+        return node.ino in self._nameless
+
+    # -- names
+
+    def find(self, folder: Folder, names: Names, name: str) -> tuple[str, Node | None]:
+        """Return the key under which `name` is kept in a folder, and the node that is known there."""
+        key = names.key(name)
+        node = folder.children.get(key)
+        if node is not None and self._spelling(node, folder, key) != name:
+            twin = folder.children.get(TWIN + name)
+            if twin is not None:
+                return TWIN + name, twin
+        return key, node
+
+    def certain(self, folder: Folder, key: str, node: Node, name: str, shown: bytes) -> bool:
+        """Tell whether `name` surely is this node: spelt so by the server, or proven before.
+
+        A server that ignores case may have two files that differ in nothing else, put there from its own side.
+        """
+        return self._spelling(node, folder, key) == name or shown in self._spellings.get((folder.ino, key), ())
+
+    def note_spelling(self, folder: Folder, key: str, shown: bytes) -> None:
+        """Remember that the kernel calls a known name otherwise than its folder shows it."""
+        self._spellings.setdefault((folder.ino, key), set()).add(shown)
+
+    def place(self, folder: Folder, name: str, stat: FileStat, asked: Asked, *, listed: bool = False) -> Node:
+        """Return the node for what the server says of a folder's `name`: the known one, brought up to date, or another.
+
+        An answer older than what is known changes nothing. `listed`: the spelling is the server's own.
+        """
+        home, _ = self.locate(folder)
+        key, node = self.find(folder, home.names, name)
+        if node is not None:
+            known = node.known()
+            if home.same_file(known.stat, stat) or self._ids_waver(home, known, name, stat):
+                own_name = listed and node.parent is folder and node.key == key
+                self._learn(node, known, stat, asked, name if own_name else known.name)
+                return node
+            if self._spelling(node, folder, key) != name:
+                key = TWIN + name  # and free, or `find` had found it
+            elif asked.number < known.asked.number:
+                return node
+            else:
+                self.detach(folder, key)
+        return self._settle(home, folder, key, name, stat, asked)
+
+    def refresh(self, node: Node, stat: FileStat, asked: Asked) -> bool:
+        """Take the answer to a question about a node's path; False: another file has that name now."""
+        home, _ = self.locate(node)
+        known = node.known()
+        if node.parent is None or home.same_file(known.stat, stat) or self._ids_waver(home, known, known.name, stat):
+            self._learn(node, known, stat, asked, known.name)
+            return True
+        if asked.number >= known.asked.number:
+            self.detach(node.parent, node.key)
+        return False
+
+    def lost(self, node: Node, asked: Asked) -> None:
+        """Take the answer that there is nothing at a node's path."""
+        if node.parent is not None and asked.number >= node.asked.number:
+            self.detach(node.parent, node.key)
+
+    def detach(self, folder: Folder, key: str) -> None:
+        """Cut a name that is gone, or stands for another file now. The node lives on while the kernel holds it."""
+        node = folder.children.pop(key)
+        home, _ = self.locate(folder) if not isinstance(node, ShareRoot) else (node, "")
+        for shown in {home.names.shown(self._spelling(node, folder, key)), *self._forget_spellings(folder, key)}:
+            self.observer.name_gone(folder.ino, shown)
+        others = self._links.get(node.ino, [])
+        if node.parent is not folder or node.key != key:
+            others[:] = [other for other in others if other[:2] != (folder, key)]
+        elif others:
+            node.parent, node.key, name = others.pop()
+            known = node.known()
+            node.record = pack(known.asked, known.generation, known.stat, name)
+        else:
+            node.parent = None
+            self._nameless[node.ino] = home
+        if not others:
+            self._links.pop(node.ino, None)
+        self.collect(node)
+
+    def distrust(self, node: Node) -> None:
+        """Let what is known of a node be asked for again: something showed that it is no longer so."""
+        known = node.known()
+        node.record = pack(known.asked._replace(at=-math.inf), known.generation, known.stat, known.name)
+
+    # -- life
+
+    def count(self, node: Node) -> None:
+        """Count that the kernel was given the node."""
+        node.lookups += 1
+
+    def forget(self, ino: int, lookups: int) -> None:
+        """Take back `lookups` of what `count` gave. Never raises: the kernel waits for no answer."""
+        node = self._nodes.get(ino)
+        if node is None or node is self.root:
+            return
+        node.lookups = max(0, node.lookups - lookups)
+        self.collect(node)
+
+    def pin(self, node: Node) -> None:
+        """Keep a node while a file or folder is open."""
+        node.pins += 1
+
+    def unpin(self, node: Node) -> None:
+        """Undo one `pin`."""
+        node.pins -= 1
+        self.collect(node)
+
+    def collect(self, node: Node) -> None:
+        """Drop a node that nobody holds any longer, and the folders above that were kept for it alone."""
+        at: Node | None = node
+        while at is not None and at is not self.root and self._nodes.get(at.ino) is at and _unused(at):
+            del self._nodes[at.ino]
+            self._nameless.pop(at.ino, None)
+            above = at.parent
+            for folder, key, _ in self._links.pop(at.ino, ()):
+                del folder.children[key]
+                self._forget_spellings(folder, key)
+                if folder is not above:
+                    self.collect(folder)
+            if above is not None:
+                del above.children[at.key]
+                self._forget_spellings(above, at.key)
+            self.observer.node_gone(at.ino)
+            at = above
+
+    # -- numbers
+
+    def adopt(self, folder: Folder, node: Node) -> None:
+        """Enter a node made elsewhere (the root of a share) under its folder and key."""
+        folder.children[node.key] = node
+        self._nodes[node.ino] = node
+
+    def own_number(self) -> int:
+        """Return a free number of our own. Used numbers come again only after all 2^56."""
+        return next(ino for ino in self._own if ino not in self._nodes)
+
+    def _settle(self, home: ShareRoot, folder: Folder, key: str, name: str, stat: FileStat, asked: Asked) -> Node:
+        """Give a newly seen name its node: a known file's, or a new one with a number by the rules above."""
+        ino = self._server_number(home, stat)
+        generation = 0
+        lookups = 0
+        holder = self._nodes.get(ino)
+        if ino == 0:
+            ino = self.own_number()
+        elif holder is not None:
+            known = holder.known()
+            was_at = self._nameless.get(ino)
+            same = _proven_same(known.stat, stat)
+            if was_at is None:
+                if same and self._may_be_linked(home, holder, known.stat, stat):
+                    return self._link(folder, key, name, holder, known, stat, asked)
+                ino = self.own_number()
+            elif was_at is home and (same or (not holder.pins and home.same_file(known.stat, stat))):
+                return self._rename(folder, key, name, holder, known, stat, asked)
+            elif holder.pins:
+                ino = self.own_number()
+            else:
+                # Deleted, not open, and its number used again: the kernel tells the two by the generation. It will
+                # take back what it was given of both under this one number.
+                generation, lookups = known.generation + 1, holder.lookups
+                del self._nameless[ino]
+                self.observer.node_gone(ino)
+        made = Folder if stat.kind is Kind.DIRECTORY else Node
+        node = made(ino, folder, key, pack(asked, generation, stat, name))
+        node.lookups = lookups
+        self.adopt(folder, node)
+        return node
+
+    def _server_number(self, home: ShareRoot, stat: FileStat) -> int:
+        usable = home.trusts_ids and ROOT_INO < stat.file_id < U64 and stat.file_id not in OWN_NUMBERS
+        return stat.file_id if usable else 0
+
+    def _may_be_linked(self, home: ShareRoot, holder: Node, before: FileStat, after: FileStat) -> bool:
+        if after.kind is Kind.DIRECTORY or before.links == 1 or after.links == 1:
+            return False
+        return self.locate(holder)[0] is home
+
+    def _link(
+        self, folder: Folder, key: str, name: str, node: Node, known: Known, stat: FileStat, asked: Asked
+    ) -> Node:
+        folder.children[key] = node
+        self._links.setdefault(node.ino, []).append((folder, key, name))
+        self._learn(node, known, stat, asked, known.name)
+        return node
+
+    def _rename(
+        self, folder: Folder, key: str, name: str, node: Node, known: Known, stat: FileStat, asked: Asked
+    ) -> Node:
+        del self._nameless[node.ino]
+        node.parent, node.key = folder, key
+        folder.children[key] = node
+        node.record = pack(known.asked, known.generation, known.stat, name)
+        self._learn(node, node.known(), stat, asked, name)
+        return node
+
+    def _learn(self, node: Node, known: Known, stat: FileStat, asked: Asked, name: str) -> None:
+        if asked.number < known.asked.number:
+            return
+        stat = refined(stat, known.stat)
+        node.record = pack(asked, known.generation, stat, name)
+        if node.parent is not None and name != known.name:
+            self.observer.name_gone(node.parent.ino, self.locate(node)[0].names.shown(known.name))
+        if stat.kind is Kind.FILE and version(stat) != version(known.stat):
+            self.observer.content_changed(node, stat)
+
+    def _ids_waver(self, home: ShareRoot, known: Known, name: str, stat: FileStat) -> bool:
+        """Find out a server that gives one file another id each time; from then on its ids are not used."""
+        before = known.stat
+        if not home.trusts_ids or known.name != name or not (before.file_id and stat.file_id):
+            return False
+        if stat.created_ns is None or stat.changed_ns is None or before.file_id == stat.file_id:
+            return False
+        alike = before.kind is stat.kind and version(before) == version(stat) and before.created_ns == stat.created_ns
+        if alike and not _differ(before.volume_id, stat.volume_id):
+            log.info("share=%s file ids change from one answer to the next: not used any longer", home.share.name)
+            home.trusts_ids = False
+            return True
+        return False
+
+    # -- spellings
+
+    def _spelling(self, node: Node, folder: Folder, key: str) -> str:
+        """Return how the server spells one name of a node, which may have several."""
+        if node.parent is folder and node.key == key:
+            return node.name
+        return next((name for at, k, name in self._links.get(node.ino, ()) if at is folder and k == key), node.name)
+
+    def _forget_spellings(self, folder: Folder, key: str) -> set[bytes]:
+        return self._spellings.pop((folder.ino, key), set())
+
+
+def _unused(node: Node) -> bool:
+    return node.lookups == 0 and node.pins == 0 and not (isinstance(node, Folder) and node.children)
+
+
+def _differ(before: int | None, after: int | None) -> bool:
+    """Tell whether two values are both known and not the same."""
+    return before is not None and after is not None and before != after
+
+
+def _proven_same(before: FileStat, after: FileStat) -> bool:
+    """Tell whether two answers are about one file beyond doubt, wherever it was found."""
+    return (
+        before.kind is after.kind
+        and before.file_id == after.file_id
+        and before.volume_id is not None
+        and before.volume_id == after.volume_id
+        and before.created_ns is not None
+        and before.created_ns == after.created_ns
+    )
