@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from smbfuse.engine.credits import Window
@@ -35,6 +36,7 @@ from smbfuse.wire.smb1.header import (
     Flags,
     Flags2,
     Header,
+    decode_header,
 )
 from smbfuse.wire.smb1.message import OEM, Block, Message, Strings, decode_chain, encode_message
 from smbfuse.wire.smb1.transaction import NtTransactRequest, TransactionPart, TransactionRequest, TransactionSecondary
@@ -64,6 +66,16 @@ class Reply(NamedTuple):
     tid: int
     parameters: memoryview = _EMPTY
     data: memoryview = _EMPTY
+
+
+class Tree(NamedTuple):
+    """A connected tree, as requests name it, and how names are to be taken there."""
+
+    tid: int
+    flags: int
+
+
+NO_TREE: Final = Tree(NO_TID, int(Flags.CASE_INSENSITIVE | Flags.CANONICALIZED_PATHS))
 
 
 class Smb1Exchange(Exchange[Reply]):
@@ -105,7 +117,6 @@ class Smb1Engine:
         """Begin a connection; `pid` (16 bits) is told to the server as ours, in every request."""
         self.window = Window(1)
         self.strings: Strings = OEM
-        self.flags = Flags.CASE_INSENSITIVE | Flags.CANONICALIZED_PATHS
         self.flags2 = int(Flags2.LONG_NAMES)
         self.uid = NO_UID
         self.max_buffer_size = FIRST_MAX_BUFFER_SIZE
@@ -151,24 +162,24 @@ class Smb1Engine:
     # --- the share's side ---------------------------------------------------------------------------------------------
 
     def submit(
-        self, chain: Sequence[Message], *, tid: int = NO_TID, bulk: bool = False, urgent: bool = False
+        self, chain: Sequence[Message], *, tree: Tree = NO_TREE, bulk: bool = False, urgent: bool = False
     ) -> Smb1Exchange:
         """Queue one command, or several as an AndX chain; return the exchange to wait for.
 
         Raises NotFound for a name that the server's code page cannot spell.
         """
-        message = encode_message(self._header(chain[0].command, tid), chain, self.strings)
+        message = encode_message(self._header(chain[0].command, tree), chain, self.strings)
         return self._queue(message, [part.command for part in chain], bulk=bulk, urgent=urgent)
 
-    def transact(self, request: TransactionRequest | NtTransactRequest, *, tid: int) -> Smb1Exchange:
+    def transact(self, request: TransactionRequest | NtTransactRequest, *, tree: Tree) -> Smb1Exchange:
         """Queue a transaction, in as many messages as the server's buffer asks for. Its only reply has the whole."""
         later: list[TransactionSecondary] = []
         if isinstance(request, TransactionRequest):
             request, later = cut(request, self.max_buffer_size)
-        message = encode_message(self._header(request.command, tid), (request,), self.strings)
+        message = encode_message(self._header(request.command, tree), (request,), self.strings)
         exchange = self._queue(message, [request.command], bulk=False, urgent=False)
         exchange.later = [
-            encode_message(self._header(part.command, tid), (part,), self.strings) for part in later
+            encode_message(self._header(part.command, tree), (part,), self.strings) for part in later
         ]
         exchange.assembly = Assembly(request.max_parameter_count, request.max_data_count)
         return exchange
@@ -200,8 +211,8 @@ class Smb1Engine:
             credits=self.window.available,
         )
 
-    def _header(self, command: int, tid: int) -> Header:
-        return Header(command, 0, self.flags, self.flags2, 0, _NO_SIGNATURE, tid, self._pid, self.uid, 0)
+    def _header(self, command: int, tree: Tree) -> Header:
+        return Header(command, 0, tree.flags, self.flags2, 0, _NO_SIGNATURE, tree.tid, self._pid, self.uid, 0)
 
     def _queue(self, message: bytearray, commands: Sequence[int], *, bulk: bool, urgent: bool) -> Smb1Exchange:
         self._sequence += 1
@@ -257,9 +268,9 @@ class Smb1Engine:
 
     def _cancel_pdu(self, pending: _Pending) -> list[Buffer]:
         """Return an NT_CANCEL: it has the multiplex id of what it cancels, and is never answered."""
-        tid = int.from_bytes(pending.exchange.message[24:26], "little")
-        message = encode_message(self._header(Command.NT_CANCEL, tid), (NtCancelRequest(),), self.strings)
-        message[_MID_AT] = pending.mid.to_bytes(2, "little")
+        given_up = decode_header(pending.exchange.message)
+        header = replace(given_up, command=Command.NT_CANCEL, security_features=_NO_SIGNATURE, flags2=self.flags2)
+        message = encode_message(header, (NtCancelRequest(),), self.strings)
         if self.protection is not None:
             self.protection.sign(message, (), self.protection.take_sequence(is_cancel=True))
         return [nbss.frame(len(message)), message]

@@ -166,3 +166,18 @@ class ReadResponse:
         pad = block.pdu[block.data_offset : offset] if data else b""
         return cls(available, mode, bytes(pad), bytes(data))
 
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A READ_ANDX request in its hot form: one `struct` call, no classes between."""
+
+    fid: int
+    offset: int
+    length: int
+
+    command: ClassVar[int] = Command.READ_ANDX
+
+    def encode_block(self, at: int, strings: Strings) -> bytes:
+        """Return the block; see `encode_read`."""
+        return encode_read(self.fid, self.offset, self.length)

@@ -47,7 +47,7 @@ class FindFirst2Request:
     search_storage_type: int
     file_name: str
 
-    SUBcommand: ClassVar[int] = Subcommand.FIND_FIRST2
+    subcommand: ClassVar[int] = Subcommand.FIND_FIRST2
     WORDS: ClassVar[Struct] = Struct("<HHHHI")
 
     def encode(self, strings: Strings) -> bytes:
@@ -74,7 +74,7 @@ class FindNext2Request:
     flags: int
     file_name: str
 
-    SUBcommand: ClassVar[int] = Subcommand.FIND_NEXT2
+    subcommand: ClassVar[int] = Subcommand.FIND_NEXT2
     WORDS: ClassVar[Struct] = Struct("<HHHIH")
 
     def encode(self, strings: Strings) -> bytes:
@@ -127,7 +127,7 @@ class QueryPathRequest:
     information_level: int
     file_name: str
 
-    SUBcommand: ClassVar[int] = Subcommand.QUERY_PATH_INFORMATION
+    subcommand: ClassVar[int] = Subcommand.QUERY_PATH_INFORMATION
     WORDS: ClassVar[Struct] = Struct("<H4x")
 
     def encode(self, strings: Strings) -> bytes:
@@ -148,7 +148,7 @@ class QueryFileRequest(Record):
     fid: U16
     information_level: U16
 
-    SUBcommand: ClassVar[int] = Subcommand.QUERY_FILE_INFORMATION
+    subcommand: ClassVar[int] = Subcommand.QUERY_FILE_INFORMATION
 
 
 @record()
@@ -157,7 +157,7 @@ class QueryFsRequest(Record):
 
     information_level: U16
 
-    SUBcommand: ClassVar[int] = Subcommand.QUERY_FS_INFORMATION
+    subcommand: ClassVar[int] = Subcommand.QUERY_FS_INFORMATION
 
 
 @record()
@@ -167,7 +167,7 @@ class SetFsRequest(Record):
     fid: U16
     information_level: U16
 
-    SUBcommand: ClassVar[int] = Subcommand.SET_FS_INFORMATION
+    subcommand: ClassVar[int] = Subcommand.SET_FS_INFORMATION
 
 
 @record()
