@@ -92,7 +92,7 @@ def test_a_wrong_password(samba: SambaServer, refused: Callable[..., str], vers:
 
 def test_a_disabled_account(start_samba: Callable[..., SambaServer], refused: Callable[..., str]) -> None:
     server = start_samba()
-    server.set_account("[UD]")
+    server.set_account("[D]")
     url, options = login(server)
     refused(Exit.LOGIN_NOT_ALLOWED, url, options)
 

@@ -40,23 +40,23 @@ class Case:
 def smb1_cases() -> Iterator[Case]:
     for security in ("extsec", "noextsec"):
         for unix in ("unix", "nounix"):
-            yield Case(f"1.0-{security}-{unix}", {"vers": "1.0", security: True, unix: True}, "SMB1")
-    yield Case("1.0-signed", {"vers": "1.0", "sign": True}, "SMB1", signed=True)
-    yield Case("1.0-netbios", {"vers": "1.0"}, "SMB1", netbios=True)
+            yield Case(f"1.0-{security}-{unix}", {"vers": "1.0", security: True, unix: True}, "1.0")
+    yield Case("1.0-signed", {"vers": "1.0", "sign": True}, "1.0", signed=True)
+    yield Case("1.0-netbios", {"vers": "1.0"}, "1.0", netbios=True)
 
 
 def smb2_cases() -> Iterator[Case]:
-    for vers, dialect in (("2.0", "SMB 2.0.2"), ("2.1", "SMB 2.1"), ("3.0", "SMB 3.0"), ("3.0.2", "SMB 3.0.2")):
+    for vers, dialect in (("2.0", "2.0.2"), ("2.1", "2.1"), ("3.0", "3.0"), ("3.0.2", "3.0.2")):
         yield Case(f"{vers}-plain", {"vers": vers}, dialect)
         yield Case(f"{vers}-signed", {"vers": vers, "sign": True}, dialect, signed=True)
         if vers.startswith("3"):
             yield Case(f"{vers}-sealed", {"vers": vers, "seal": True}, dialect, sealed=True)
-    yield Case("3.1.1-plain", {"vers": "3.1.1"}, "SMB 3.1.1")
-    yield Case("3.1.1-signed", {"vers": "3.1.1", "sign": True}, "SMB 3.1.1", signed=True)
-    yield Case("3.1.1-sealed", {"vers": "3.1.1", "seal": True}, "SMB 3.1.1", sealed=True)
-    yield Case("default", {}, "SMB 3.1.1")
-    yield Case("2.1-netbios", {"vers": "2.1"}, "SMB 2.1", netbios=True)
-    yield Case("3.1.1-netbios", {"vers": "3.1.1"}, "SMB 3.1.1", netbios=True)
+    yield Case("3.1.1-plain", {"vers": "3.1.1"}, "3.1.1")
+    yield Case("3.1.1-signed", {"vers": "3.1.1", "sign": True}, "3.1.1", signed=True)
+    yield Case("3.1.1-sealed", {"vers": "3.1.1", "seal": True}, "3.1.1", sealed=True)
+    yield Case("default", {}, "3.1.1")
+    yield Case("2.1-netbios", {"vers": "2.1"}, "2.1", netbios=True)
+    yield Case("3.1.1-netbios", {"vers": "3.1.1"}, "3.1.1", netbios=True)
 
 
 CASES: Final = [*smb1_cases(), *smb2_cases()]

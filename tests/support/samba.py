@@ -156,7 +156,7 @@ class SambaServer:
         self._tool(command, text=f"{password}\n{password}\n")
 
     def set_account(self, flags: str) -> None:
-        """Set the account flags of the login: "[D ]" disables it, "[UL ]" locks it, "[U ]" restores it."""
+        """Set the account flags of the login: "[D]" disables it, "[L]" locks it, "[]" restores it."""
         configuration = f"--configfile={self.configuration}"
         self._tool(["pdbedit", configuration, "--modify", "--account-control", flags, "--user", self.user.name])
 

@@ -84,4 +84,5 @@ def grow(folder: Path, *, files: int, total: int, seed: int) -> Tree:
         left -= size
     big = folder / "big.bin"
     write_random(big, max(left, 8 * MIB), source)
+    os.utime(big, ns=(1_234_567_890_123_456_700,) * 2)
     return Tree(folder, files, big)
