@@ -17,7 +17,7 @@ from smbfuse import status
 from smbfuse.client import filestat
 from smbfuse.client.smb2_files import PAGE_SIZE, Smb2Directory, Smb2File
 from smbfuse.engine.smb2 import CREDIT_SIZE, Reply, Request, Smb2Engine, Smb2Exchange, Tree
-from smbfuse.errors import ConnectionLost, DecodeError, SmbError, StatusError
+from smbfuse.errors import DecodeError, SmbError, StatusError
 from smbfuse.share import Features, FileStat, Limits, OpenIntent, ShareStatistics, Space
 from smbfuse.status import NtStatus
 from smbfuse.wire import reparse
@@ -315,9 +315,7 @@ class Smb2Share:
         """Return `found` with the kind that its reparse point gives it; unchanged where the server does not tell."""
         try:
             point = await self._reparse_point(path)
-        except ConnectionLost:
-            raise
-        except SmbError as error:
+        except (StatusError, DecodeError) as error:
             log.debug("reparse point of unknown kind path=%r reason=%s", path, error)
             return found
         device = point.device if isinstance(point, reparse.NfsReparse) else None

@@ -159,7 +159,7 @@ class _Pending:
         self.command = int(exchange.requests[index].command)
         self.message_id = message_id
         self.cost = cost
-        self.extra = extra  # credits asked for beyond the cost
+        self.extra = extra  # credits asked for beyond the cost; negative: fewer
         self.guarded = guarded  # sent after the login: then the session's rules hold for the response
         self.signed = signed
         self.sealed = sealed
@@ -312,8 +312,11 @@ class Smb2Engine:
                 body = _with_file_id(request, exchange.file_id)
             padding = -len(body) % ALIGNMENT if position + 1 < len(indices) else 0
             cost = self.cost(request.payload)
-            extra = max(0, self._max_credits - self.window.capacity - self._asked)
-            extra = min(extra, MOST_REQUESTED - cost)
+            # At least 1 is asked for, or the window could close for good. Samba adds the cost to what is asked, so the
+            # window may outgrow the wish: then less is asked for until it is back.
+            extra = min(
+                max(self._max_credits - self.window.capacity - self._asked, 1 - cost), MOST_REQUESTED - cost
+            )
             message_id = self._next_message_id
             signed = (
                 protection is not None and not sealed and (exchange.signed or protection.must_sign(request.command))

@@ -27,9 +27,9 @@ class IoctlRequest(Message):
 
     ctl_code: Annotated[int, "2xI"]
     file_id: Bytes16
-    input: Annotated[bytes, Blob("II")]
+    input: Annotated[bytes, Blob("II", empty="zero")]
     max_input_response: U32
-    output: Annotated[bytes, Blob("II", empty_has_offset=False)]
+    output: Annotated[bytes, Blob("II", empty="previous")]
     max_output_response: U32
     flags: Annotated[int, "I4x"]
 

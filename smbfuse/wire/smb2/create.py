@@ -119,7 +119,7 @@ def decode_contexts(chain: Buffer) -> tuple[CreateContext, ...]:
 
 
 def _context_list() -> Blob:
-    return Blob("II", align=ALIGNMENT, empty_has_offset=False, encode=encode_contexts, decode=decode_contexts)
+    return Blob("II", align=ALIGNMENT, empty="zero", encode=encode_contexts, decode=decode_contexts)
 
 
 @record(tail_pad=16)
@@ -159,7 +159,7 @@ class CreateRequest(Message):
     share_access: U32
     create_disposition: U32
     create_options: U32
-    name: Annotated[str, text("HH")]
+    name: Annotated[str, text("HH", pad=4)]
     contexts: Annotated[tuple[CreateContext, ...], _context_list()] = ()
 
 

@@ -51,7 +51,7 @@ class QueryInfoRequest(Message):
     info_type: U8
     file_info_class: U8
     output_buffer_length: U32
-    input_buffer: Annotated[bytes, Blob("H2xI")]
+    input_buffer: Annotated[bytes, Blob("H2xI", empty="zero")]
     additional_information: U32
     flags: U32
     file_id: Bytes16

@@ -20,7 +20,7 @@ class ReadRequest(Message):
     minimum_count: U32
     channel: U32
     remaining_bytes: U32
-    channel_info: Annotated[bytes, Blob("HH", empty_has_offset=False)]
+    channel_info: Annotated[bytes, Blob("HH", empty="zero")]
 
 
 @message(structure_size=17)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from struct import Struct
 from struct import error as struct_error
-from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform, get_type_hints
+from typing import Any, ClassVar, Final, Literal, Self, TypeVar, dataclass_transform, get_type_hints
 
 from smbfuse.errors import DecodeError
 from smbfuse.wire.dtyp import decode_utf16, encode_utf16
@@ -28,31 +28,34 @@ ALIGNMENT: Final = 8  # of contexts, and of the elements of a compound
 class Blob:
     """A variable part: the struct codes of its offset and length fields, and how it becomes a value.
 
-    `align` is of its start, counted from the header. `empty_has_offset` tells whether an empty one still points
-    behind the fixed part (names do, lists of contexts do not).
+    `align` is of its start, counted from the header; `pad` of its end, which the length does not count. `empty` is the
+    offset of an empty one, as Samba's and Windows' clients have it: the place behind the fixed part ("behind"), 0
+    ("zero"), or the offset of the blob before ("previous").
     """
 
-    __slots__ = ("align", "codes", "decode", "empty_has_offset", "encode")
+    __slots__ = ("align", "codes", "decode", "empty", "encode", "pad")
 
     def __init__(
         self,
         codes: str,
         *,
         align: int = 1,
-        empty_has_offset: bool = True,
+        pad: int = 1,
+        empty: Literal["behind", "zero", "previous"] = "behind",
         encode: Callable[[Any], bytes] = bytes,
         decode: Callable[[memoryview], Any] = bytes,
     ) -> None:
         self.codes = codes
         self.align = align
-        self.empty_has_offset = empty_has_offset
+        self.pad = pad
+        self.empty = empty
         self.encode = encode
         self.decode = decode
 
 
-def text(codes: str) -> Blob:
+def text(codes: str, *, pad: int = 1) -> Blob:
     """Return the Blob of a UTF-16 name without a terminator."""
-    return Blob(codes, encode=encode_utf16, decode=decode_utf16)
+    return Blob(codes, pad=pad, encode=encode_utf16, decode=decode_utf16)
 
 
 class Message(Record):
@@ -70,6 +73,7 @@ class Message(Record):
         values: list[Any] = [self.STRUCTURE_SIZE]
         tail = bytearray()
         behind = HEADER_SIZE + self.SIZE
+        offset = 0
         for name, blob in zip(self._NAMES, self._BLOBS, strict=True):
             value = getattr(self, name)
             if blob is None:
@@ -78,8 +82,12 @@ class Message(Record):
             data = blob.encode(value)
             if data:
                 tail += bytes(-(behind + len(tail)) % blob.align)
-            values += (behind + len(tail) if data or blob.empty_has_offset else 0, len(data))
-            tail += data
+                offset = behind + len(tail)
+                tail += data
+                tail += bytes(-len(tail) % blob.pad)
+            elif blob.empty != "previous":
+                offset = behind if blob.empty == "behind" else 0
+            values += (offset, len(data))
         if not tail and self.STRUCTURE_SIZE != self.SIZE:
             tail.append(0)
         return self.STRUCT.pack(*values) + tail
