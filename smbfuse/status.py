@@ -19,6 +19,7 @@ from smbfuse.errors import (
     NotFound,
     Reason,
     SessionGone,
+    SmbError,
     StaleHandle,
     StatusError,
     Unsupported,
@@ -236,6 +237,8 @@ _LOGIN_REFUSALS: Final[Mapping[NtStatus, tuple[str, Reason]]] = {
     NtStatus.INVALID_LOGON_HOURS: ("the account may not log in at this time", Reason.LOGIN_NOT_ALLOWED),
     NtStatus.INVALID_WORKSTATION: ("the account may not log in from this machine", Reason.LOGIN_NOT_ALLOWED),
     NtStatus.LOGON_TYPE_NOT_GRANTED: ("the account may not log in over the network", Reason.LOGIN_NOT_ALLOWED),
+    NtStatus.PRIVILEGE_NOT_HELD: ("the account may not log in over the network", Reason.LOGIN_NOT_ALLOWED),
+    NtStatus.NETWORK_ACCESS_DENIED: ("the account may not be used over the network", Reason.LOGIN_NOT_ALLOWED),
     NtStatus.ACCESS_DENIED: (
         "the server refuses the login; it may allow no anonymous users or no such kind of login (sec=)",
         Reason.LOGIN_NOT_ALLOWED,
@@ -243,10 +246,16 @@ _LOGIN_REFUSALS: Final[Mapping[NtStatus, tuple[str, Reason]]] = {
 }
 
 
-def login_refused(status: int, *, user: str, host: str) -> AuthenticationFailed:
-    """Return the exception for a SESSION_SETUP that `host` answered with an error `status`, ready to be raised."""
+def login_refused(status: int, *, user: str, host: str) -> SmbError:
+    """Return the exception for a SESSION_SETUP that `host` answered with an error `status`, ready to be raised.
+
+    AuthenticationFailed, which is final, where the login itself was refused; else what the table says: a server that
+    is short of memory may be asked again.
+    """
     row = NtStatus(status)
-    words, reason = _LOGIN_REFUSALS.get(row, ("the server refused the login", Reason.LOGIN_NOT_ALLOWED))
+    if row not in _LOGIN_REFUSALS:
+        return error(status, f"login at {host}")
+    words, reason = _LOGIN_REFUSALS[row]
     who = f"user {user!r}" if user else "the anonymous user"
     return AuthenticationFailed(
         f"{host} refused {who}: {words} ({row.name})", reason=reason, errno=row.errno or posix.EACCES

@@ -13,14 +13,13 @@ import trio
 
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
-from smbfuse.client.refusals import login_refused
 from smbfuse.client.session import Identity
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_share import Smb2Share
 from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb2Protection
 from smbfuse.engine.smb2 import Reply, Request, Smb2Engine, Tree
-from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, SecurityRefused, SmbError
+from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, Reason, SecurityRefused, SmbError
 from smbfuse.security.login import LoginExchange, begin_login
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.control import (
@@ -196,7 +195,7 @@ class Smb2Session:
                 self.engine.submit((Request(Command.SESSION_SETUP, request.encode()),))
             )
             if reply.status not in (NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED):
-                raise login_refused(reply.status, self._login, host)
+                raise status.login_refused(reply.status, user=self._login.user, host=host)
             self.engine.session_id = reply.session_id
             answer = SessionSetupResponse.decode(reply.element)
             if reply.status == NtStatus.SUCCESS:
@@ -219,7 +218,8 @@ class Smb2Session:
         if (guest or (anonymous and named)) and not self._login.guest:
             raise AuthenticationFailed(
                 f"{host} let {self._login.user or 'the anonymous user'} in only as {'guest' if guest else 'nobody'}, "
-                "which usually means a wrong user name or password; if a guest's rights are enough, mount with -o guest"
+                "which usually means a wrong user name or password; if a guest's rights are enough, mount with -o guest",
+                reason=Reason.GUEST_REFUSED,
             )
         if guest or anonymous:
             self.login_name = f"{exchange.name} guest" if guest else exchange.name

@@ -50,7 +50,8 @@ def begin(*, verbosity: int, journal: bool) -> logging.Handler:
         layout = "%(asctime)s %(name)s %(levelname)s %(message)s"
     handler.setFormatter(Plain(layout, tracebacks=journal or verbosity >= 2, priorities=journal))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    # Without the second one, logging would speak to the terminal by itself once the first is taken away.
+    root.handlers[:] = [handler, logging.NullHandler()]
     root.setLevel(_LEVELS[min(verbosity, 2)])
     for name in _LIBRARIES:
         logging.getLogger(name).setLevel(logging.INFO if verbosity >= 2 else logging.WARNING)

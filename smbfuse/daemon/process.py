@@ -90,6 +90,7 @@ def _run_in_background(
 
         outcome = _serve(config, surroundings, explain=explain, ready=ready)
         report.say(outcome)
+        logs.detach(terminal)  # the parent tells the user; this is for those who read the log later
         if outcome.sentence:
             log.error("%s", outcome.sentence)
         code = outcome.code
