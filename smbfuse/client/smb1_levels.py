@@ -33,6 +33,7 @@ from smbfuse.wire.smb1.message import Strings
 
 SECOND_NS: Final = 1_000_000_000
 CORE_QUERY: Final = 0  # on a ladder: no level at all, but the command QUERY_INFORMATION
+ALL_AND_ID: Final = -1  # on a ladder: two levels asked for together, because neither has everything
 
 # What servers say of a level, or a command, that they do not know.
 NOT_KNOWN: Final = frozenset(
@@ -58,6 +59,12 @@ _KINDS: Final = {
 }
 _DEVICES: Final = (UnixType.CHARACTER_DEVICE, UnixType.BLOCK_DEVICE)
 _PERMISSIONS: Final = 0o7777
+_SMALLEST_ALL_INFORMATION: Final = 100  # [MS-FSCC] 2.4.2, without the name
+
+
+def has_id(data: memoryview) -> bool:
+    """Tell whether a PASS_THROUGH_ALL answer is what it should be. Samba sends SMB_QUERY_FILE_ALL_INFO in its place."""
+    return len(data) >= _SMALLEST_ALL_INFORMATION
 
 
 class Ladder:
@@ -93,7 +100,7 @@ def decode_stat(level: int, data: memoryview, strings: Strings, zone_minutes: in
     """Return what a QUERY_PATH_INFORMATION or QUERY_FILE_INFORMATION in `level` said.  Raises DecodeError."""
     if level == PathLevel.PASS_THROUGH_ALL:
         return filestat.of_all_information(FileAllInformation.decode(data), volume_id=None)
-    if level == PathLevel.QUERY_FILE_ALL_INFO:
+    if level in (PathLevel.QUERY_FILE_ALL_INFO, ALL_AND_ID):
         whole = QueryFileAllInfo.decode(data, strings)
         return _of_classes(whole.basic, whole.standard)
     if level == PathLevel.UNIX_INFO2:

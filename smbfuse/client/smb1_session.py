@@ -267,6 +267,12 @@ class Smb1Session:
     async def _set_up(self, request: Message) -> tuple[Reply, SessionSetupResponse]:
         """Perform one SESSION_SETUP.  Raises AuthenticationFailed if the server refuses."""
         (reply,) = await self.connection.perform(self.engine.submit((request,)))
+        if reply.status == NtStatus.INVALID_PARAMETER and isinstance(request, SessionSetupRequest):
+            raise AuthenticationFailed(
+                f"{self._target.host} does not take this kind of answer to its challenge (Samba's `raw NTLMv2 auth`); "
+                "leave out noextsec, or choose another sec=",
+                reason=Reason.LOGIN_NOT_ALLOWED,
+            )
         if reply.status not in (NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED):
             raise status.login_refused(reply.status, user=self._login.user, host=self._target.host)
         self.engine.login_as(reply.uid)

@@ -5,17 +5,31 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.client.smb1_levels import CORE_QUERY, decode_core_stat, decode_stat, without_id
+from smbfuse.client.smb1_levels import (
+    ALL_AND_ID,
+    CORE_QUERY,
+    decode_core_stat,
+    decode_stat,
+    has_id,
+    without_id,
+)
 from smbfuse.status import NtStatus
+from smbfuse.wire.fscc import FileInternalInformation, known_file_id
 from smbfuse.wire.smb1.files import QueryInformationRequest, QueryInformationResponse
+from smbfuse.wire.smb1.levels import PathLevel
 from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryFileRequest, QueryPathRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from smbfuse.client.smb1_tree import Smb1Tree
     from smbfuse.engine.smb1 import Reply, Smb1Exchange
     from smbfuse.share import FileStat
 
 STAT_SIZE: Final = 16 * 1024  # some 100 bytes and a path, which some servers refuse to cut
+
+# BUFFER_OVERFLOW: only the path behind the attributes did not fit.
+_DATA_CAME: Final = frozenset({NtStatus.SUCCESS, NtStatus.BUFFER_OVERFLOW})
 
 
 class StatQuery:
@@ -26,12 +40,13 @@ class StatQuery:
         self._path = path
         self._fid = fid
         self._level = tree.stat_ladder.level
-        self._exchange = self._ask()
+        self._exchanges = self._ask()
 
     def give_up(self) -> None:
         """Ask no longer, if the question has not left yet; else its answer is ignored."""
-        if not self._exchange.sent and not self._exchange.done:
-            self._tree.engine.cancel(self._exchange)
+        for exchange in self._exchanges:
+            if not exchange.sent and not exchange.done:
+                self._tree.engine.cancel(exchange)
 
     async def result(self) -> FileStat:
         """Return the answer.
@@ -39,34 +54,46 @@ class StatQuery:
         Cost: 1 round trip from the moment of asking; one more each time that the server turns out not to know a level.
         Raises: NotFound, Denied, WrongKind.
         """
-        tree = self._tree
+        ladder = self._tree.stat_ladder
         while True:
-            reply = await tree.perform_one(self._exchange)
-            # BUFFER_OVERFLOW: only the path behind the attributes did not fit.
-            if reply.status in (NtStatus.SUCCESS, NtStatus.BUFFER_OVERFLOW):
-                tree.stat_ladder.worked(self._level)
-                found = self._decode(reply)
-                return found if tree.gives_ids else without_id(found)
-            if not tree.stat_ladder.step_down(self._level, reply.status):
-                raise status.error(reply.status, "QUERY_PATH_INFORMATION", self._path)
-            self._level = tree.stat_ladder.level
-            self._exchange = self._ask()
+            replies = [await self._tree.perform_one(exchange) for exchange in self._exchanges]
+            refused = next((reply.status for reply in replies if reply.status not in _DATA_CAME), NtStatus.SUCCESS)
+            if self._level == PathLevel.PASS_THROUGH_ALL and not refused and not has_id(replies[0].data):
+                refused = NtStatus.INVALID_INFO_CLASS
+            if not refused:
+                ladder.worked(self._level)
+                return self._decode(replies)
+            if not ladder.step_down(self._level, refused):
+                raise status.error(refused, "QUERY_PATH_INFORMATION", self._path)
+            self._level = ladder.level
+            self._exchanges = self._ask()
 
-    def _ask(self) -> Smb1Exchange:
-        tree = self._tree
+    def _ask(self) -> list[Smb1Exchange]:
         if self._level == CORE_QUERY:
-            return tree.submit(QueryInformationRequest(tree.wire_path(self._path)))
+            return [self._tree.submit(QueryInformationRequest(self._tree.wire_path(self._path)))]
+        if self._level == ALL_AND_ID:
+            return [self._query(PathLevel.QUERY_FILE_ALL_INFO), self._query(PathLevel.PASS_THROUGH_INTERNAL)]
+        return [self._query(self._level)]
+
+    def _query(self, level: int) -> Smb1Exchange:
+        tree = self._tree
         if self._fid is not None:
-            by_handle = QueryFileRequest(self._fid, self._level)
+            by_handle = QueryFileRequest(self._fid, level)
             subcommand, parameters = by_handle.subcommand, by_handle.encode()
         else:
-            by_path = QueryPathRequest(self._level, tree.wire_path(self._path))
+            by_path = QueryPathRequest(level, tree.wire_path(self._path))
             subcommand, parameters = by_path.subcommand, by_path.encode(tree.strings)
         return tree.transact2(subcommand, parameters, max_parameters=EaErrorResponse.SIZE, max_data=STAT_SIZE)
 
-    def _decode(self, reply: Reply) -> FileStat:
+    def _decode(self, replies: Sequence[Reply]) -> FileStat:
         tree = self._tree
         if self._level == CORE_QUERY:
-            response = QueryInformationResponse.decode_block(reply.block, tree.strings)
+            response = QueryInformationResponse.decode_block(replies[0].block, tree.strings)
             return decode_core_stat(response, tree.zone_minutes)
-        return decode_stat(self._level, reply.data, tree.strings, tree.zone_minutes)
+        found = decode_stat(self._level, replies[0].data, tree.strings, tree.zone_minutes)
+        if not tree.gives_ids:
+            return without_id(found)
+        if self._level == ALL_AND_ID:
+            internal = FileInternalInformation.decode(replies[1].data)
+            return found._replace(file_id=known_file_id(internal.index_number))
+        return found

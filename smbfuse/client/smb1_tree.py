@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from smbfuse.client.smb1_levels import CORE_QUERY, Ladder
+from smbfuse.client.smb1_levels import ALL_AND_ID, CORE_QUERY, Ladder
 from smbfuse.engine.smb1 import Reply, Smb1Engine, Smb1Exchange, Tree
 from smbfuse.share import Features, Limits
 from smbfuse.wire.smb1.header import Command, Flags
@@ -45,10 +45,10 @@ class Smb1Tree:
         self._negotiated = negotiated
         self._rsize = network.rsize
         passes_through = negotiated.has(Capabilities.INFOLEVEL_PASSTHRU) and negotiated.has(Capabilities.NT_SMBS)
-        stat_levels = [PathLevel.QUERY_FILE_ALL_INFO, PathLevel.INFO_STANDARD, CORE_QUERY]
-        find_levels = [FindLevel.FULL_DIRECTORY_INFO, FindLevel.INFO_STANDARD]
+        stat_levels: list[int] = [PathLevel.QUERY_FILE_ALL_INFO, PathLevel.INFO_STANDARD, CORE_QUERY]
+        find_levels: list[int] = [FindLevel.FULL_DIRECTORY_INFO, FindLevel.INFO_STANDARD]
         if passes_through:
-            stat_levels.insert(0, PathLevel.PASS_THROUGH_ALL)
+            stat_levels[:0] = [PathLevel.PASS_THROUGH_ALL, ALL_AND_ID]
             find_levels.insert(0, FindLevel.ID_FULL_DIRECTORY_INFO)
         self.stat_ladder = Ladder(stat_levels)
         self.find_ladder = Ladder(find_levels)
@@ -84,7 +84,7 @@ class Smb1Tree:
     def gives_ids(self) -> bool:
         """Whether both attributes and listings tell a file's id. One alone would make one file look like two."""
         return self.posix or (
-            self.stat_ladder.level == PathLevel.PASS_THROUGH_ALL
+            self.stat_ladder.level in (PathLevel.PASS_THROUGH_ALL, ALL_AND_ID)
             and self.find_ladder.level == FindLevel.ID_FULL_DIRECTORY_INFO
         )
 

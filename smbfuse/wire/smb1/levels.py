@@ -28,8 +28,8 @@ class PathLevel(enum.IntEnum):
     UNIX_BASIC = 0x0200
     UNIX_LINK = 0x0201
     UNIX_INFO2 = 0x020B
+    PASS_THROUGH_INTERNAL = PASS_THROUGH + FileInformation.INTERNAL
     PASS_THROUGH_ALL = PASS_THROUGH + FileInformation.ALL
-    PASS_THROUGH_ATTRIBUTE_TAG = PASS_THROUGH + FileInformation.ATTRIBUTE_TAG
 
 
 class FsLevel(enum.IntEnum):
