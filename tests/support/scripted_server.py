@@ -1,0 +1,133 @@
+"""A server for what no real one does on demand: ordinary until its script says otherwise, in a thread of its own.
+
+    with ScriptedServer.started({"file": b"data", "folder": {}}, accounts=tmp_path) as server:
+        server.script.on(Command.READ, lambda asked, answer: ...)
+        # connect to 127.0.0.1, server.port
+
+It speaks SMB2 and SMB1, whichever the client begins with.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from smbfuse.wire import nbss
+from tests.support.script import Files, Script, Tree
+from tests.support.scripted_smb1 import Smb1Server
+from tests.support.scripted_smb2 import Smb2Server
+
+USER: Final = "ursula"
+PASSWORD: Final = "Größe 🐙"
+
+_SMB1: Final = b"\xffSMB"
+_START_TIMEOUT_S: Final = 10.0
+
+
+class ScriptedServer:
+    """One listening port, and the connections made to it. Commands work from any thread."""
+
+    def __init__(self, tree: Tree, *, smb1: dict[str, Any] | None = None, **smb2: Any) -> None:
+        """Show `tree`. `smb1` and the other arguments are those of `Smb1Server` and `Smb2Server`."""
+        self.script = Script()
+        self.port = 0
+        self.connections = 0  # made so far
+        self.errors: list[BaseException] = []  # of the server itself: a test's own mistake
+        self._files = Files(tree)
+        self._smb1 = smb1 or {}
+        self._smb2 = smb2
+        self._ready = threading.Event()
+        self._scope: trio.CancelScope | None = None
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, tree: Tree, *, accounts: Path, **settings: Any) -> Iterator["ScriptedServer"]:
+        """Serve until the block ends. `accounts` is a folder for the file that pyspnego reads its accounts from.
+
+        A failure of the server itself (not one of its script's) fails the block.
+        """
+        server = cls(tree, **settings)
+        file = accounts / "accounts"
+        file.write_text(f":{USER}:{PASSWORD}\n", encoding="utf-8")
+        before = os.environ.get("NTLM_USER_FILE")
+        os.environ["NTLM_USER_FILE"] = str(file)
+        thread = threading.Thread(target=server._run, name="scripted server", daemon=True)
+        thread.start()
+        try:
+            assert server._ready.wait(_START_TIMEOUT_S), f"the server did not start: {server.errors}"
+            yield server
+        finally:
+            server._stop()
+            thread.join(_START_TIMEOUT_S)
+            if before is None:
+                del os.environ["NTLM_USER_FILE"]
+            else:
+                os.environ["NTLM_USER_FILE"] = before
+        assert not thread.is_alive(), "the server did not stop"
+        if server.errors:
+            raise server.errors[0]
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._serve)
+        except BaseException as error:
+            self.errors.append(error)
+
+    async def _serve(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listener.socket.getsockname()[1]
+        with trio.CancelScope() as self._scope:
+            self._ready.set()
+            await trio.serve_listeners(self._connection, [listener])
+
+    def _stop(self) -> None:
+        token, scope = self._token, self._scope
+        if token is not None and scope is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(scope.cancel)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        self.connections += 1
+        states: dict[bool, Smb1Server | Smb2Server] = {}
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async for pdu in _packets(stream):
+                speaks_smb1 = pdu[:4] == _SMB1
+                state = states.get(speaks_smb1)
+                if state is None:
+                    state = states[speaks_smb1] = self._new_state(speaks_smb1=speaks_smb1)
+                try:
+                    messages, hang_up = state.respond(pdu)
+                except Exception as error:  # told to the test in the end; here the client sees a closed connection
+                    self.errors.append(error)
+                    return
+                for message in messages:
+                    await stream.send_all(nbss.frame(len(message)) + message)
+                if hang_up:
+                    return
+
+    def _new_state(self, *, speaks_smb1: bool) -> Smb1Server | Smb2Server:
+        if speaks_smb1:
+            return Smb1Server(self._files, self.script, **self._smb1)
+        return Smb2Server(self._files, self.script, **self._smb2)
+
+
+async def _packets(stream: trio.SocketStream) -> AsyncIterator[bytes]:
+    """Yield the session messages of a connection; its end is the end."""
+    buffer = b""
+    while True:
+        while len(buffer) >= nbss.HEADER_SIZE:
+            _kind, length = nbss.decode_header(buffer[: nbss.HEADER_SIZE])
+            if len(buffer) < nbss.HEADER_SIZE + length:
+                break
+            pdu, buffer = buffer[nbss.HEADER_SIZE : nbss.HEADER_SIZE + length], buffer[nbss.HEADER_SIZE + length :]
+            yield pdu
+        chunk = await stream.receive_some()
+        if not chunk:
+            return
+        buffer += chunk
