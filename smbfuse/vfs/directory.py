@@ -20,8 +20,9 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import DirEntry
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack, unpack
 from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.names import is_plain, reachable, to_wtf8
-from smbfuse.vfs.nodes import Folder, Node, NodeTable
+from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Entry, Listed
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from smbfuse.errors import NotFound, SmbError, StaleHandle
 from smbfuse.share import FileStat, Kind, OpenFile, OpenIntent, Share
 from smbfuse.vfs.attrs import Lifetimes, version
 from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, read_fully, request_size
-from smbfuse.vfs.nodes import Node, NodeTable
+from smbfuse.vfs.inode import Node
+from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Opened
 from smbfuse.vfs.readahead import Readahead
 

@@ -19,9 +19,10 @@ from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import BlockCache
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
+from smbfuse.vfs.inode import Node
 from smbfuse.vfs.lookup import Lookup, is_server_root, make_root
 from smbfuse.vfs.modes import Appearance, allowed
-from smbfuse.vfs.nodes import Node, NodeTable
+from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ABSENT, ROOT_INO, Entry, FilesystemStatistics, KernelCache, Listed, Opened
 from smbfuse.vfs.space import SpaceCache
 from smbfuse.vfs.symlinks import show_target

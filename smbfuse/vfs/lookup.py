@@ -11,8 +11,9 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
 from smbfuse.vfs.directory import OpenDirectories
+from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.names import Names, fold, from_wtf8, needs_listing, to_wtf8
-from smbfuse.vfs.nodes import Folder, Node, NodeTable, ShareRoot
+from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ROOT_INO
 
 log = logging.getLogger(__name__)

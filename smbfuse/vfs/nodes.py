@@ -23,8 +23,9 @@ import math
 from typing import Final, Protocol
 
 from smbfuse.errors import SmbError
-from smbfuse.share import FileStat, Kind, Share
-from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, name_of, pack, refined, unpack, version
+from smbfuse.share import FileStat, Kind
+from smbfuse.vfs.attrs import U64, Asked, Known, pack, refined, version
+from smbfuse.vfs.inode import Folder, Node, ShareRoot, differ
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
 
@@ -36,77 +37,6 @@ OWN_NUMBERS: Final = range(0x7F << 56, 0x80 << 56)
 
 # Marks the key of a second file whose name differs in case only. No name holds a NUL.
 TWIN: Final = "\0"
-
-
-class Node:
-    """One file. `parent` is None for the root, and once the file has lost its last known name."""
-
-    __slots__ = ("ino", "key", "lookups", "pages", "parent", "pins", "record")
-
-    def __init__(self, ino: int, parent: "Folder | None", key: str, record: bytes) -> None:
-        self.ino = ino
-        self.parent = parent
-        self.key = key  # the name, folded as the server folds; shared with the parent's table
-        self.record = record  # see attrs.pack
-        self.lookups = 0  # how often the kernel was given this node and has not forgotten it
-        self.pins = 0  # open files and folders
-        self.pages: int | None = None  # hash of the version that the kernel's pages are of
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.ino:#x} {self.name!r} lookups={self.lookups} pins={self.pins}>"
-
-    @property
-    def name(self) -> str:
-        """The name as the server spells it."""
-        return name_of(self.record)
-
-    @property
-    def asked(self) -> Asked:
-        """When what is known was asked for."""
-        return asked_of(self.record)
-
-    def known(self) -> Known:
-        """Return everything that is known, decoded."""
-        return unpack(self.record)
-
-    def stat(self) -> FileStat:
-        """Return the attributes last told by the server."""
-        return unpack(self.record).stat
-
-
-class Folder(Node):
-    """A folder and the nodes known in it."""
-
-    __slots__ = ("aliases", "children")
-
-    def __init__(self, ino: int, parent: "Folder | None", key: str, record: bytes) -> None:
-        super().__init__(ino, parent, key, record)
-        self.children: dict[str, Node] = {}  # by key
-        self.aliases: dict[bytes, str] | None = None  # names shown otherwise than they would be asked for
-
-
-class ShareRoot(Folder):
-    """The root of one share: what lies below speaks of this share's files, ids and spellings."""
-
-    __slots__ = ("names", "share", "trusts_ids")
-
-    def __init__(
-        self, ino: int, parent: Folder | None, key: str, record: bytes, *, share: Share, names: Names, trusts_ids: bool
-    ) -> None:
-        super().__init__(ino, parent, key, record)
-        self.share = share
-        self.names = names
-        self.trusts_ids = trusts_ids
-
-    def same_file(self, before: FileStat, after: FileStat) -> bool:
-        """Tell whether two answers about one path are about one file, as far as they say."""
-        if before.kind is not after.kind or _differ(before.created_ns, after.created_ns):
-            return False
-        if not self.trusts_ids:
-            return True
-        return not _differ(before.file_id or None, after.file_id or None) and not _differ(
-            before.volume_id, after.volume_id
-        )
 
 
 class Observer(Protocol):
@@ -389,7 +319,7 @@ class NodeTable:
         if stat.created_ns is None or stat.changed_ns is None or before.file_id == stat.file_id:
             return False
         alike = before.kind is stat.kind and version(before) == version(stat) and before.created_ns == stat.created_ns
-        if alike and not _differ(before.volume_id, stat.volume_id):
+        if alike and not differ(before.volume_id, stat.volume_id):
             log.info("share=%s file ids change from one answer to the next: not used any longer", home.share.name)
             home.trusts_ids = False
             return True
@@ -409,11 +339,6 @@ class NodeTable:
 
 def _unused(node: Node) -> bool:
     return node.lookups == 0 and node.pins == 0 and not (isinstance(node, Folder) and node.children)
-
-
-def _differ(before: int | None, after: int | None) -> bool:
-    """Tell whether two values are both known and not the same."""
-    return before is not None and after is not None and before != after
 
 
 def _proven_same(before: FileStat, after: FileStat) -> bool:
