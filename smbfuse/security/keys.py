@@ -6,7 +6,7 @@
 import hashlib
 import hmac
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final
 
 from smbfuse.wire.record import Buffer
 
@@ -16,15 +16,15 @@ SESSION_KEY_SIZE: Final = 16  # of a signing key and of Session.SessionKey, in b
 class PreauthHash:
     """Chain the messages that lead to a session, so that tampering with any of them gives other keys (3.1.1 only).
 
-    A connection's chain takes the NEGOTIATE request and response; each session continues a `copy()` of it with every
-    SESSION_SETUP request and every response that asks for more. The final, successful response is not part of it, nor
-    is the multi-protocol NEGOTIATE of SMB1. Messages are taken as on the wire, without the 4-byte session header.
+    It takes the NEGOTIATE request and response, then the login: every SESSION_SETUP request, and every response that
+    asks for more. The final, successful response is not part of it, nor is the multi-protocol NEGOTIATE of SMB1.
+    Messages are taken as on the wire, without the 4-byte session header.
     """
 
     __slots__ = ("digest",)
 
-    def __init__(self, digest: bytes = bytes(hashlib.sha512().digest_size)) -> None:
-        self.digest = digest
+    def __init__(self) -> None:
+        self.digest = bytes(hashlib.sha512().digest_size)
 
     def update(self, *message: Buffer) -> None:
         """Add one message, which may lie in several buffers."""
@@ -32,10 +32,6 @@ class PreauthHash:
         for buffer in message:
             chain.update(buffer)
         self.digest = chain.digest()
-
-    def copy(self) -> Self:
-        """Return an independent chain that has seen the same messages."""
-        return type(self)(self.digest)
 
 
 def derive(key: bytes, label: bytes, context: bytes, *, size: int) -> bytes:

@@ -12,6 +12,7 @@ Kerberos step may wait for the network, so call it in a thread.
 
 import abc
 import logging
+import re
 from struct import Struct
 from typing import Final, Protocol
 
@@ -30,6 +31,7 @@ MOST_STEPS: Final = 8  # Kerberos and NTLM need two or three; a server that asks
 
 _NTLMSSP: Final = b"NTLMSSP\0"
 _NTLM_V1_RESPONSE_SIZE: Final = 24
+_GSSAPI_MINOR: Final = re.compile(r"^Major \(\d+\): .*, Minor \(\d+\): ", re.DOTALL)
 
 
 class LoginExchange(Protocol):
@@ -173,11 +175,13 @@ class KerberosExchange(_Exchange):
         try:
             _client(self._credential, self._host, "kerberos").step()
         except ImportError as error:
-            raise ConfigError("sec=krb5 needs the Kerberos extra: pip install 'smbfuse[kerberos]'") from error
-        except Exception as error:  # GSSAPI's, Kerberos's and pyspnego's errors have no base in common
-            raise AuthenticationFailed(
-                f"Kerberos login: {_in_words(error)} (kinit gets a ticket, klist shows those there are)"
+            raise ConfigError(
+                "sec=krb5 needs the Kerberos extra: pip install 'smbfuse[kerberos]' (it is compiled: on Debian, "
+                "apt install libkrb5-dev gcc first)"
             ) from error
+        except Exception as error:  # GSSAPI's, Kerberos's and pyspnego's errors have no base in common
+            hint = "" if isinstance(self._credential, spnego.Password) else "; kinit gets a ticket, klist shows them"
+            raise AuthenticationFailed(f"Kerberos login: {_in_words(error)}{hint}") from error
         raise AuthenticationFailed("Kerberos login: the server does not offer Kerberos; sec=ntlmssp may work")
 
 
@@ -260,5 +264,7 @@ def _refuse_ntlm_v1(token: bytes) -> None:
 
 
 def _in_words(error: Exception) -> str:
-    """Return a library's message, pyspnego's without its own prefix and error number."""
-    return error.message.partition(": ")[2] if isinstance(error, SpnegoError) else str(error)
+    """Return a library's message without what is for its developers: of GSSAPI's, what the mechanism itself says."""
+    text = error.message.partition(": ")[2] if isinstance(error, SpnegoError) else str(error)
+    text = text.partition(", Context: ")[0] or text
+    return _GSSAPI_MINOR.sub("", text)

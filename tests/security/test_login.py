@@ -6,6 +6,7 @@ import pytest
 import spnego
 from hypothesis import given
 from hypothesis import strategies as st
+from spnego.exceptions import SpnegoError
 
 from smbfuse.config import Login, Sec, Secret
 from smbfuse.errors import AuthenticationFailed, ConfigError, SecurityRefused
@@ -180,6 +181,97 @@ def test_kerberos_without_its_extra_says_what_to_install(monkeypatch: pytest.Mon
     for who in (login(Sec.KRB5), Login(sec=Sec.KRB5)):
         with pytest.raises(ConfigError, match=r"pip install 'smbfuse\[kerberos\]'"):
             begin(who).step(b"")
+
+
+class FakeContext:
+    """Stands for a context of pyspnego with GSSAPI behind it, which is not installed everywhere."""
+
+    session_key = bytes(range(32))
+
+    def __init__(self, *, protocol: str = "kerberos", error: Exception | None = None) -> None:
+        self.negotiated_protocol = protocol
+        self.complete = False
+        self.error = error
+        self.taken: list[bytes | None] = []
+
+    def step(self, token: bytes | None = None) -> bytes | None:
+        if self.error is not None:
+            raise self.error
+        self.taken.append(token)
+        self.complete = len(self.taken) == 2
+        return None if self.complete else b"AP-REQ"
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeContext]:
+    """Provide the contexts that pyspnego will give, by protocol, for a test to change."""
+    made = {"negotiate": FakeContext(), "kerberos": FakeContext()}
+
+    def client(_: object, **request: object) -> FakeContext:
+        assert (request["service"], request["hostname"]) == ("cifs", "server.example")
+        return made[str(request["protocol"])]
+
+    monkeypatch.setattr("smbfuse.security.login.spnego.client", client)
+    return made
+
+
+def test_kerberos(contexts: dict[str, FakeContext]) -> None:
+    client = begin(login(Sec.KRB5), hint=b"hint")
+    assert contexts["negotiate"].taken == []  # nothing is asked of the network before the first step
+    assert client.step(b"") == b"AP-REQ"
+    assert client.session_key == b""
+    with pytest.raises(AuthenticationFailed, match="before it was complete"):
+        client.finish(b"")  # the server has not proved itself
+    client.finish(b"AP-REP")
+    assert contexts["negotiate"].taken == [b"hint", b"AP-REP"]
+    assert (client.name, client.session_key) == ("Kerberos", bytes(range(32)))
+
+
+def test_kerberos_never_becomes_ntlm(contexts: dict[str, FakeContext]) -> None:
+    contexts["negotiate"] = FakeContext(protocol="ntlm")
+    with pytest.raises(AuthenticationFailed, match="does not offer Kerberos"):
+        begin(login(Sec.KRB5)).step(b"")
+    contexts["negotiate"] = FakeContext()
+    client = begin(login(Sec.KRB5))
+    client.step(b"")
+    contexts["negotiate"].negotiated_protocol = "ntlm"
+    with pytest.raises(AuthenticationFailed, match="another mechanism"):
+        client.step(b"token")
+
+
+@pytest.mark.parametrize("password, hint", [(None, "; kinit gets a ticket"), (Secret("x"), "")])
+def test_kerberos_says_why_there_is_no_ticket(
+    contexts: dict[str, FakeContext], password: Secret | None, hint: str
+) -> None:
+    words = "Major (458752): No credentials, Minor (2529639053): No cache at all"
+    no_ticket = SpnegoError(1, context_msg="Processing security token")
+    no_ticket.base_error = Exception(words)
+    contexts["negotiate"], contexts["kerberos"] = FakeContext(protocol="ntlm"), FakeContext(error=no_ticket)
+    with pytest.raises(AuthenticationFailed) as caught:
+        begin(Login("user", "dom.example", password, sec=Sec.KRB5)).step(b"")
+    assert str(caught.value).startswith(f"Kerberos login: No cache at all{hint}")
+
+
+@pytest.mark.parametrize(
+    "who, credential",
+    [
+        (Login("user", "dom.example", Secret("x"), sec=Sec.KRB5), spnego.Password("user@DOM.EXAMPLE", "x")),
+        (Login("user@A.B", "dom", Secret("x"), sec=Sec.KRB5), spnego.Password("user@A.B", "x")),
+        (Login("user", sec=Sec.KRB5), spnego.CredentialCache("user")),
+        (Login(sec=Sec.KRB5), spnego.CredentialCache(None)),
+    ],
+    ids=str,
+)
+def test_kerberos_principal(monkeypatch: pytest.MonkeyPatch, who: Login, credential: spnego.Credential) -> None:
+    seen: list[object] = []
+
+    def client(credential: object, **_: object) -> FakeContext:
+        seen.append(credential)
+        return FakeContext()
+
+    monkeypatch.setattr("smbfuse.security.login.spnego.client", client)
+    begin(who).step(b"")
+    assert seen == [credential]
 
 
 def test_the_password_is_in_no_token_and_no_repr() -> None:
