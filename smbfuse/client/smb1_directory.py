@@ -55,6 +55,11 @@ class Smb1Directory:
     def __repr__(self) -> str:
         return f"<Smb1Directory {self._path!r} sid {self._sid}{' over' if self._over else ''}>"
 
+    @property
+    def empty(self) -> bool:
+        """True if the folder has nothing that its first page could show, not even itself."""
+        return self._over and not self._last_page
+
     async def page(self) -> Sequence[DirEntry]:
         """Return the next entries; see `OpenDirectory.page`."""
         while True:
@@ -135,14 +140,23 @@ async def open_directory(tree: Smb1Tree, path: str) -> Smb1Directory:
         except BaseException:
             _close_when_done(tree, exchange)
             raise
-        if reply.status == NtStatus.SUCCESS:
-            tree.find_ladder.worked(level)
-            directory.begin(reply)
-            return directory
         if reply.status in (NtStatus.NO_SUCH_FILE, NtStatus.NO_MORE_FILES):
             return directory  # nothing matched, not even "."
-        if not tree.find_ladder.step_down(level, reply.status):
-            raise status.error(reply.status, "FIND_FIRST2", path)
+        if reply.status != NtStatus.SUCCESS:
+            if not tree.find_ladder.step_down(level, reply.status):
+                raise status.error(reply.status, "FIND_FIRST2", path)
+            continue
+        try:
+            directory.begin(reply)
+        except DecodeError as error:
+            _close_when_done(tree, exchange)
+            # Some servers write a level's entries wrongly, and are better off without it.
+            if not tree.find_ladder.step_down(level, NtStatus.INVALID_INFO_CLASS):
+                raise
+            log.info("listings are asked for in level 0x%04X now: %s", tree.find_ladder.level, error)
+            continue
+        tree.find_ladder.worked(level)
+        return directory
 
 
 def _close_when_done(tree: Smb1Tree, exchange: Smb1Exchange) -> None:

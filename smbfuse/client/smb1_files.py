@@ -7,6 +7,7 @@ or where the server does not know OPEN_ANDX.  [MS-CIFS] 3.2.4.5, 3.2.4.14; [MS-S
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 LEAVE_TIME_ALONE: Final = 0xFFFFFFFF
 LARGEST_SHORT_OFFSET: Final = 0xFFFFFFFF  # without CAP_LARGE_FILES
 OPEN_OVERHEAD: Final = 80  # the longer of the two open responses, before a READ_ANDX response in a chain
+# A READ_ANDX knows its FID from the open before it. Servers that execute no chains look for the FID it carries instead.
+_CHAIN_NOT_KNOWN: Final = NOT_KNOWN | {NtStatus.SMB_BAD_FID, NtStatus.INVALID_HANDLE}
 _SIZE_IN_OPEN: Final = 0xFFFFFFFF  # FileDataSize has 32 bits
 
 
@@ -119,8 +122,8 @@ async def open_file(tree: Smb1Tree, path: str, first_bytes: int) -> Smb1File:
                 tree.opens_nt = True
                 query.give_up()
                 continue
-            if refused and wanted and refused in NOT_KNOWN:
-                log.info("the server does not know chains (0x%08X): first bytes are read on their own", refused)
+            if wanted and refused in _CHAIN_NOT_KNOWN:
+                log.info("the server does not execute chains (0x%08X): first bytes are read on their own", refused)
                 tree.chains = False
                 query.give_up()
                 continue
@@ -222,7 +225,9 @@ def _read(tree: Smb1Tree, fid: int, offset: int, length: int) -> Message:
     if tree.has(Capabilities.LARGE_FILES):
         return Read(fid, offset, length)
     if offset > LARGEST_SHORT_OFFSET:
-        raise Unsupported("the server reads no more than 4 GiB of a file", status=NtStatus.NOT_SUPPORTED)
+        raise Unsupported(
+            "the server reads no more than 4 GiB of a file", status=NtStatus.NOT_SUPPORTED, errno=errno.EFBIG
+        )
     return ReadRequest.at(fid, offset, length, large_files=False)
 
 

@@ -159,7 +159,7 @@ def _of_classes(basic: FileBasicInformation, standard: FileStandardInformation) 
         accessed_ns=filetime_to_ns(basic.last_access_time),
         written_ns=filetime_to_ns(basic.last_write_time),
         changed_ns=filetime_to_ns(basic.change_time),
-        links=standard.number_of_links,
+        links=standard.number_of_links or None,
     )
 
 
@@ -183,7 +183,7 @@ def _of_unix(info: UnixBasic | UnixInfo2) -> FileStat:
         changed_ns=filetime_to_ns(info.last_status_change),
         file_id=info.unique_id,
         volume_id=None if is_device else info.device_major << 32 | info.device_minor,
-        links=info.links,
+        links=info.links or None,
         mode=mode,
         uid=info.uid,
         gid=info.gid,

@@ -38,8 +38,8 @@ from smbfuse.security.login import LoginExchange, begin_login
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb1.negotiate import Capabilities
 from smbfuse.wire.smb1.session import (
+    OTHER_SERVICES,
     SERVICE_ANY,
-    SERVICE_DISK,
     LogoffMessage,
     SessionSetupExtendedRequest,
     SessionSetupRequest,
@@ -167,7 +167,7 @@ class Smb1Session:
         named = Tree(reply.tid, NO_TREE.flags)
         tree = Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network)
         try:
-            if answer.service not in (SERVICE_DISK, ""):
+            if answer.service in OTHER_SERVICES:
                 raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
             if self._network.smb1_unix and self.negotiated.has(Capabilities.UNIX):
                 tree.adopt_unix(await agree_on_unix(tree, where))

@@ -15,7 +15,7 @@ from smbfuse.client.smb1_links import read_reparse_point
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.client.smb1_volume import Volume
 from smbfuse.engine.dialect import SMB1
-from smbfuse.errors import ConnectionLost, NotFound, SmbError
+from smbfuse.errors import ConnectionLost, NotFound, SmbError, StatusError
 from smbfuse.share import Attributes, Features, FileStat, Kind, Limits, OpenIntent, ShareStatistics, Space
 from smbfuse.status import NtStatus
 from smbfuse.wire.reparse import NfsReparse
@@ -73,15 +73,19 @@ class Smb1Share:
         return await open_file(self._tree, path, intent.first_bytes)
 
     async def open_directory(self, path: str) -> Smb1Directory:
-        """Begin to list a folder; see `Share.open_directory`.  Cost: 1 round trip, one more if it is refused."""
+        """Begin to list a folder; see `Share.open_directory`.
+
+        Cost: 1 round trip; one more if it is refused, or has nothing in it, not even itself.
+        """
         try:
-            return await open_directory(self._tree, path)
-        except NotFound:
-            # Old servers say that of a file, too, when they are asked for what is in it.
-            found = await StatQuery(self._tree, path).result()
-            if found.kind is not Kind.DIRECTORY:
-                raise status.error(NtStatus.NOT_A_DIRECTORY, "FIND_FIRST2", path) from None
+            directory = await open_directory(self._tree, path)
+            if not directory.empty:
+                return directory
+        except StatusError:
+            await self._want_directory(path)
             raise
+        await self._want_directory(path)
+        return directory
 
     async def read_link(self, path: str) -> str:
         """Return a symlink's target; see `Share.read_link`.
@@ -139,6 +143,14 @@ class Smb1Share:
             credits=engine.credits,
             connects=1,
         )
+
+    async def _want_directory(self, path: str) -> None:
+        """Raise NotFound, or WrongKind (ENOTDIR), for what is no folder.
+
+        Servers have many words for a file where a folder should be, and some list what is not there as empty.
+        """
+        if (await StatQuery(self._tree, path).result()).kind is not Kind.DIRECTORY:
+            raise status.error(NtStatus.NOT_A_DIRECTORY, "FIND_FIRST2", path)
 
     async def _with_kind(self, path: str, found: FileStat) -> FileStat:
         """Return `found` with the kind that its reparse point gives it; unchanged where the server does not tell."""

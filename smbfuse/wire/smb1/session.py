@@ -22,6 +22,7 @@ _ACTION_AND_LENGTH: Final = Struct("<HH")
 
 SERVICE_DISK: Final = "A:"
 SERVICE_ANY: Final = "?????"
+OTHER_SERVICES: Final = frozenset({"IPC", "LPT1:", "COMM"})  # pipes, printers, serial ports
 
 
 class SetupAction(enum.IntFlag, boundary=enum.KEEP):
