@@ -89,9 +89,11 @@ def decode_page(kind: FileInformation, page: Buffer) -> list[DirectoryEntry]:
         file_id = fields[-1] if has_file_id else 0
         entries.append(DirectoryEntry._make((name, *fields[2:9], ea_size, file_id)))
         if not step:
-            break
+            return entries
         at += step  # at least `fixed`, or the name check would have failed
-    return entries
+    if at - size >= _ALIGNMENT:
+        raise DecodeError(f"directory entry at {at} in a page of {size} bytes")
+    return entries  # SMB1 servers let the last entry point to the end, or to where its padding would end
 
 
 def encode_page(kind: FileInformation, entries: Sequence[DirectoryEntry]) -> bytes:

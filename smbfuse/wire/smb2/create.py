@@ -102,7 +102,7 @@ def decode_contexts(chain: Buffer) -> tuple[CreateContext, ...]:
     """Read a chain of contexts; raises DecodeError. Each link must lie behind the one before."""
     contexts: list[CreateContext] = []
     at = 0
-    while at < len(chain):
+    while chain:
         link = memoryview(chain)[at:]
         step, name_at, name_length, data_at, data_length = _CONTEXT.unpack(
             view(link, 0, _CONTEXT.size, "create context")
@@ -112,8 +112,8 @@ def decode_contexts(chain: Buffer) -> tuple[CreateContext, ...]:
         contexts.append(CreateContext(bytes(name), bytes(data)))
         if not step:
             break
-        if step < _CONTEXT.size or step % ALIGNMENT:
-            raise DecodeError(f"create context: Next {step}")
+        if step < _CONTEXT.size or step % ALIGNMENT or step >= len(link):
+            raise DecodeError(f"create context: Next {step} in {len(link)} bytes")
         at += step
     return tuple(contexts)
 
