@@ -52,7 +52,7 @@ def tour(mount: Mount, folder: Path) -> bool:
         print(f"NOT equal to the server's own: {', '.join(wrong)}")
         return False
     print(f"{len(got)} files, {size / MIB:.1f} MiB in {took_s:.2f} s: SHA-256 of each equal to the server's own")
-    show("smbfuse status", mount.run(mount.installation.program, "status"))
+    show("smbfuse status", mount.run("env", "COLUMNS=120", mount.installation.program, "status"))
     return True
 
 
