@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
 from smbfuse.client import filestat
-from smbfuse.engine.smb2 import Reply, Request, Smb2Exchange
+from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange
 from smbfuse.errors import ProtocolError
 from smbfuse.share import Caching, DirEntry, FileStat
 from smbfuse.status import NtStatus

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from smbfuse import status
 from smbfuse.config import Security, Target, Vers
 from smbfuse.engine.dialect import BY_REVISION, SMB2_FAMILY, Cipher, Dialect, SigningAlgorithm
-from smbfuse.engine.smb2 import Request, Smb2Engine
+from smbfuse.engine.smb2 import Smb2Engine
+from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import ProtocolError, SecurityRefused
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.header import Command, split_compound

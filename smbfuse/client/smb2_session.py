@@ -18,7 +18,8 @@ from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_share import Smb2Share
 from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb2Protection
-from smbfuse.engine.smb2 import Reply, Request, Smb2Engine, Tree
+from smbfuse.engine.smb2 import Smb2Engine
+from smbfuse.engine.smb2_exchange import Reply, Request, Tree
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, Reason, SecurityRefused, SmbError
 from smbfuse.security.login import LoginExchange, begin_login
 from smbfuse.status import NtStatus
@@ -218,7 +219,7 @@ class Smb2Session:
         if (guest or (anonymous and named)) and not self._login.guest:
             raise AuthenticationFailed(
                 f"{host} let {self._login.user or 'the anonymous user'} in only as {'guest' if guest else 'nobody'}, "
-                "which usually means a wrong user name or password; if a guest's rights are enough, mount with -o guest",
+                "usually because of a wrong user name or password; if a guest's rights are enough, mount with -o guest",
                 reason=Reason.GUEST_REFUSED,
             )
         if guest or anonymous:

@@ -16,7 +16,8 @@ import trio
 from smbfuse import status
 from smbfuse.client import filestat
 from smbfuse.client.smb2_files import PAGE_SIZE, Smb2Directory, Smb2File
-from smbfuse.engine.smb2 import CREDIT_SIZE, Reply, Request, Smb2Engine, Smb2Exchange, Tree
+from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
+from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import DecodeError, SmbError, StatusError
 from smbfuse.share import Features, FileStat, Limits, OpenIntent, ShareStatistics, Space
 from smbfuse.status import NtStatus

@@ -1,25 +1,24 @@
 """The SMB2 engine: message ids, credits, compounds, signatures and encryption, without I/O.
 
-An exchange is one request or one related compound. It waits in one of three queues until the window admits it: urgent
-(echo, logoff), small (metadata) and bulk (reads). Small and bulk take turns, and bulk leaves room in the window, so
-that a stat does not wait behind a hundred megabytes. Everything that depends on the order of sending (message ids,
-signatures, nonces, the login's hash) happens in `outgoing`.
+An exchange is one request or one related compound. It waits in the backlog until the window admits it. Everything that
+depends on the order of sending (message ids, signatures, nonces, the login's hash) happens in `outgoing`.
 
 Some servers do not execute compounds. With `compounds` off the engine unrolls them: the elements go out one by one, and
-the FileId that the CREATE gave is put in where a related request says "the one before". So does a window too small for
-a whole compound. Whoever submitted it sees the same replies either way.
+the FileId that the CREATE gave is put in where a related request says "the file just opened". So does a window too
+small for a whole compound. Whoever submitted it sees the same replies either way.
 
 [MS-SMB2] 3.2.4.1 (sending), 3.2.5.1 (receiving).
 """
 
 import logging
-from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
+from smbfuse.engine.backlog import Backlog
 from smbfuse.engine.credits import Window
 from smbfuse.engine.exchange import EngineStatistics, Exchange
 from smbfuse.engine.protect import PreauthHash, Smb2Protection
+from smbfuse.engine.smb2_exchange import NO_TREE, Pending, Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import ConnectionLost, ProtocolError, SmbError
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
@@ -31,7 +30,6 @@ from smbfuse.wire.smb2.header import (
     HEADER,
     NO_SIGNATURE,
     PROTOCOL_ID,
-    RELATED_FILE_ID,
     TRANSFORM_PROTOCOL_ID,
     UNSOLICITED,
     Arrived,
@@ -58,113 +56,6 @@ _MORE_PROCESSING: Final = int(NtStatus.MORE_PROCESSING_REQUIRED)
 # nothing: whoever can forge them can cut the connection as well.
 _SESSION_ENDED: Final = frozenset({NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_SESSION_EXPIRED})
 
-# Where a request that may follow a CREATE carries its FileId, from the start of the body.
-_FILE_ID_AT: Final = {
-    Command.CLOSE: 8,
-    Command.READ: 16,
-    Command.IOCTL: 8,
-    Command.QUERY_DIRECTORY: 8,
-    Command.QUERY_INFO: 24,
-}
-_CREATED_FILE_ID: Final = slice(HEADER_SIZE + 64, HEADER_SIZE + 80)  # in a CREATE response
-
-
-class Request(NamedTuple):
-    """One element of an exchange: `payload` is the larger of the bytes sent and of those that may come back."""
-
-    command: Command
-    body: bytes
-    payload: int = 0
-
-
-class Reply(NamedTuple):
-    """One response. `element` begins at its header and is the receiver's to keep."""
-
-    status: int
-    element: memoryview
-    session_id: int
-    tree_id: int
-
-
-class Tree(NamedTuple):
-    """A connected tree, as requests name it."""
-
-    tree_id: int
-    seal: bool  # the share demands encryption
-
-
-NO_TREE: Final = Tree(0, seal=False)
-
-
-class Smb2Exchange(Exchange[Reply]):
-    """An exchange with what the engine must know of it. For everybody else it is an `Exchange[Reply]`.
-
-    `replies` has one entry for each request. In an unrolled compound it ends with a CREATE that failed.
-    """
-
-    __slots__ = ("answers", "bulk", "file_id", "requests", "signed", "tree", "under_way", "urgent")
-
-    def __init__(
-        self,
-        sequence: int,
-        label: str,
-        requests: Sequence[Request],
-        tree: Tree,
-        *,
-        bulk: bool,
-        urgent: bool,
-        signed: bool,
-    ) -> None:
-        super().__init__(sequence, label)
-        self.requests = requests
-        self.tree = tree
-        self.bulk = bulk
-        self.urgent = urgent
-        self.signed = signed
-        self.answers: dict[int, Reply] = {}
-        self.under_way = 0  # requests of it that are in flight
-        self.file_id: bytes | None = None  # of the CREATE in an unrolled compound
-
-
-class _Pending:
-    """A request on its way: what its response must be, and what it holds."""
-
-    __slots__ = (
-        "async_id",
-        "command",
-        "cost",
-        "exchange",
-        "extra",
-        "guarded",
-        "index",
-        "message_id",
-        "sealed",
-        "signed",
-    )
-
-    def __init__(
-        self,
-        exchange: Smb2Exchange,
-        index: int,
-        message_id: int,
-        *,
-        cost: int,
-        extra: int,
-        guarded: bool,
-        signed: bool,
-        sealed: bool,
-    ) -> None:
-        self.exchange = exchange
-        self.index = index
-        self.command = int(exchange.requests[index].command)
-        self.message_id = message_id
-        self.cost = cost
-        self.extra = extra  # credits asked for beyond the cost; negative: fewer
-        self.guarded = guarded  # sent after the login: then the session's rules hold for the response
-        self.signed = signed
-        self.sealed = sealed
-        self.async_id: int | None = None
-
 
 class Smb2Engine:
     """The protocol state of one connection that carries one session.
@@ -184,12 +75,9 @@ class Smb2Engine:
         self._next_message_id = first_message_id
         self._asked = 0  # credits asked for beyond the cost of what is in flight, not yet granted or refused
         self._sequence = 0
-        self._urgent: deque[Smb2Exchange] = deque()
-        self._small: deque[Smb2Exchange] = deque()
-        self._bulk: deque[Smb2Exchange] = deque()
-        self._bulk_turn = False
-        self._pending: dict[int, _Pending] = {}
-        self._cancels: list[_Pending] = []
+        self._backlog = Backlog()
+        self._pending: dict[int, Pending] = {}
+        self._cancels: list[Pending] = []
         self._requests = 0
         self._round_trips = 0
 
@@ -226,10 +114,9 @@ class Smb2Engine:
         In a compound, FileIds of all ones mean the file that its CREATE opens. `bulk` and `urgent` choose the queue;
         `signed` demands a signature, and one on the response, where the session itself does not.
         """
-        label = "+".join(request.command.name for request in requests)
         self._sequence += 1
-        exchange = Smb2Exchange(self._sequence, label, requests, tree, bulk=bulk, urgent=urgent, signed=signed)
-        self._queue_of(exchange).append(exchange)
+        exchange = Smb2Exchange(self._sequence, requests, tree, bulk=bulk, urgent=urgent, signed=signed)
+        self._backlog.add(exchange)
         return exchange
 
     def ping(self) -> Smb2Exchange:
@@ -246,7 +133,7 @@ class Smb2Engine:
         if exchange.done:
             return
         if not exchange.sent:
-            self._queue_of(exchange).remove(exchange)
+            self._backlog.remove(exchange)
             exchange.finish(ConnectionLost(f"{exchange.label}: given up before it was sent", sent=False))
             return
         self._cancels += [pending for pending in self._pending.values() if pending.exchange is exchange]
@@ -257,7 +144,7 @@ class Smb2Engine:
             requests=self._requests,
             round_trips=self._round_trips,
             in_flight=len(self._pending),
-            queued=len(self._urgent) + len(self._small) + len(self._bulk),
+            queued=len(self._backlog),
             credits=self.window.available,
         )
 
@@ -267,28 +154,12 @@ class Smb2Engine:
         """Return the PDUs that may leave now; see `Engine.outgoing`."""
         pdus = [self._cancel_pdu(pending) for pending in self._cancels if pending.message_id in self._pending]
         self._cancels.clear()
-        while (exchange := self._admitted()) is not None:
+        while (exchange := self._backlog.take(self.window, self._next_cost)) is not None:
             pdus.append(self._pdu(exchange))
         return pdus
 
-    def _queue_of(self, exchange: Smb2Exchange) -> deque[Smb2Exchange]:
-        return self._urgent if exchange.urgent else self._bulk if exchange.bulk else self._small
-
-    def _admitted(self) -> Smb2Exchange | None:
-        """Take the next exchange that may leave out of its queue."""
-        turns = (self._bulk, self._small) if self._bulk_turn else (self._small, self._bulk)
-        for queue in (self._urgent, *turns):
-            while queue:
-                exchange = queue[0]
-                cost = sum(self.cost(exchange.requests[index].payload) for index in self._next_elements(exchange))
-                if self.window.admits(cost, urgent=exchange.urgent, bulk=exchange.bulk):
-                    self._bulk_turn = queue is self._small
-                    return queue.popleft()
-                if self.window.taken or cost <= self.window.available:
-                    break  # what is in flight will bring credits
-                queue.popleft()
-                exchange.finish(ProtocolError(f"{exchange.label} costs {cost} credits; {self.window} is all there is"))
-        return None
+    def _next_cost(self, exchange: Smb2Exchange) -> int:
+        return sum(self.cost(exchange.requests[index].payload) for index in self._next_elements(exchange))
 
     def _next_elements(self, exchange: Smb2Exchange) -> Sequence[int]:
         """Return which requests of the exchange leave together: all, or the next one of an unrolled compound."""
@@ -309,14 +180,12 @@ class Smb2Engine:
             request = exchange.requests[index]
             body = request.body
             if exchange.file_id is not None and index:
-                body = _with_file_id(request, exchange.file_id)
+                body = request.with_file_id(exchange.file_id)
             padding = -len(body) % ALIGNMENT if position + 1 < len(indices) else 0
             cost = self.cost(request.payload)
             # At least 1 is asked for, or the window could close for good. Samba adds the cost to what is asked, so the
             # window may outgrow the wish: then less is asked for until it is back.
-            extra = min(
-                max(self._max_credits - self.window.capacity - self._asked, 1 - cost), MOST_REQUESTED - cost
-            )
+            extra = min(max(self._max_credits - self.window.capacity - self._asked, 1 - cost), MOST_REQUESTED - cost)
             message_id = self._next_message_id
             signed = (
                 protection is not None and not sealed and (exchange.signed or protection.must_sign(request.command))
@@ -344,7 +213,7 @@ class Smb2Engine:
                 protection.sign(element, (), message_id)
             if request.command in (Command.NEGOTIATE, Command.SESSION_SETUP):
                 self.preauth.update(element)
-            self._pending[message_id] = _Pending(
+            self._pending[message_id] = Pending(
                 exchange,
                 index,
                 message_id,
@@ -363,7 +232,7 @@ class Smb2Engine:
         self._requests += len(elements)
         return self._framed(elements, sealed=sealed)
 
-    def _cancel_pdu(self, pending: _Pending) -> list[Buffer]:
+    def _cancel_pdu(self, pending: Pending) -> list[Buffer]:
         """Return a CANCEL: it has the message id of what it cancels, costs nothing and is never answered."""
         async_id = pending.async_id
         flags, low, high = 0, 0, pending.exchange.tree.tree_id
@@ -421,19 +290,15 @@ class Smb2Engine:
     def lost(self, error: SmbError) -> None:
         """End every exchange with `error`; see `Engine.lost`. Callable again."""
         exchanges = {id(pending.exchange): pending.exchange for pending in self._pending.values()}
-        exchanges |= {id(queued): queued for queue in self._queues() for queued in queue}
+        exchanges |= {id(exchange): exchange for exchange in self._backlog}
         self._pending.clear()
         self._cancels.clear()
-        for queue in self._queues():
-            queue.clear()
+        self._backlog.clear()
         for exchange in exchanges.values():
             own = error
             if isinstance(error, ConnectionLost):
                 own = ConnectionLost(str(error), sent=exchange.sent, errno=error.errno)
             exchange.finish(own)
-
-    def _queues(self) -> Iterator[deque[Smb2Exchange]]:
-        return iter((self._urgent, self._small, self._bulk))
 
     def _take(self, header: Arrived, element: memoryview, *, unsealed: bool) -> None:
         if not header.flags & _SERVER_TO_REDIR:
@@ -446,7 +311,7 @@ class Smb2Engine:
             raise ProtocolError(f"a response to message {header.message_id}, which nobody waits for")
         if header.command != pending.command:
             raise ProtocolError(
-                f"message {header.message_id} is {Command(pending.command).name}, answered as command {header.command}"
+                f"message {header.message_id} is {pending.command.name}, answered as command {header.command}"
             )
         if self.protection is not None and pending.guarded and header.status not in _SESSION_ENDED:
             self.protection.check(
@@ -466,7 +331,7 @@ class Smb2Engine:
             self.preauth.update(element)
         self._answered(pending, Reply(header.status, element, header.session_id, header.tree_id))
 
-    def _answered(self, pending: _Pending, reply: Reply) -> None:
+    def _answered(self, pending: Pending, reply: Reply) -> None:
         exchange = pending.exchange
         exchange.under_way -= 1
         exchange.answers[pending.index] = reply
@@ -474,15 +339,11 @@ class Smb2Engine:
             self._round_trips += 1
         expected = len(exchange.requests)
         if len(exchange.answers) < expected and not exchange.under_way:
-            # Unrolled, and there is more to send, unless there is no file to go on with.
-            if pending.command != Command.CREATE:
-                self._queue_of(exchange).appendleft(exchange)
-                return
-            if reply.status == NtStatus.SUCCESS:
-                exchange.file_id = bytes(reply.element[_CREATED_FILE_ID])
-                if len(exchange.file_id) < 16:
-                    raise ProtocolError(f"CREATE response of {len(reply.element)} bytes")
-                self._queue_of(exchange).appendleft(exchange)
+            # Unrolled. There is more to send, unless there is no file to go on with.
+            if pending.command != Command.CREATE or reply.status == NtStatus.SUCCESS:
+                if pending.command == Command.CREATE:
+                    exchange.file_id = reply.created_file_id()
+                self._backlog.go_on(exchange)
                 return
             expected = len(exchange.answers)
         if len(exchange.answers) == expected:
@@ -494,11 +355,3 @@ class Smb2Engine:
             raise ProtocolError(f"an unsolicited response to command {header.command}")
         # Nothing was granted to us that could break: a confused server, or a break meant for an earlier owner.
         log.debug("break ignored: %s", decode_break(element))
-
-
-def _with_file_id(request: Request, file_id: bytes) -> bytes:
-    """Return the request's body with the FileId in place of "the one before"."""
-    at = _FILE_ID_AT[request.command]
-    if request.body[at : at + 16] != RELATED_FILE_ID:
-        return request.body
-    return request.body[:at] + file_id + request.body[at + 16 :]

@@ -13,7 +13,8 @@ from smbfuse.engine.dialect import Cipher, SigningAlgorithm
 from smbfuse.engine.exchange import Exchange
 from smbfuse.engine.protect import Smb1Protection, Smb2Protection
 from smbfuse.engine.smb1 import Smb1Engine, Tree
-from smbfuse.engine.smb2 import Request, Smb2Engine
+from smbfuse.engine.smb2 import Smb2Engine
+from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, ProtocolError, SecurityRefused
 from smbfuse.security.login import begin_login
 from smbfuse.security.signing import Md5Mac
