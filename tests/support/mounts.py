@@ -104,7 +104,8 @@ class Mount:
 
     def unmount(self) -> int:
         """Unmount as a user does, wait for smbfuse to end, and return its exit code."""
-        self._fusermount("-u")
+        complaint = self._fusermount("-u")
+        assert not self.mounted(), complaint
         return self.process.wait(END_TIMEOUT_S)
 
     def abort(self) -> None:
@@ -128,9 +129,12 @@ class Mount:
         lines = [line for line in self.log_text().splitlines() if ALARM.search(line)]
         return [line for line in lines if not any(part in line for part in announced)]
 
-    def _fusermount(self, *flags: str) -> None:
+    def _fusermount(self, *flags: str) -> str:
         command = ["fusermount3", *flags, str(self.point)]
-        subprocess.run(command, capture_output=True, timeout=END_TIMEOUT_S, check=False, **self.user.run_options())
+        ran = subprocess.run(
+            command, capture_output=True, text=True, timeout=END_TIMEOUT_S, check=False, **self.user.run_options()
+        )
+        return str(ran.stderr)
 
 
 def target(source: SambaServer | str, options: Options) -> tuple[str, dict[str, str | int | bool]]:
