@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Annotated, ClassVar, Final
 
 from smbfuse.errors import DecodeError
-from smbfuse.wire.record import I64, U8, U16, U32, U64, record
+from smbfuse.wire.record import I64, U8, U16, U32, U64, record, view
 from smbfuse.wire.smb1.header import Command
 from smbfuse.wire.smb1.message import Block, PlainMessage, Strings, data_offset, encode_block
 
@@ -191,9 +191,11 @@ class NtCreateRequest:
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> NtCreateRequest:
-        """Read a request; the name is taken as far as NameLength says."""
-        _, *words = cls.WORDS.unpack(block.want_words(cls.WORDS.size, cls.__name__))
-        return cls(*(*words, block.tail(strings).string()))
+        """Read a request; the name goes as far as NameLength says. Samba's client counts the terminator."""
+        length, *words = cls.WORDS.unpack(block.want_words(cls.WORDS.size, cls.__name__))
+        pad = block.data_offset % 2 if strings.unicode else 0
+        name = view(block.data, pad, length, "file name")
+        return cls(*(*words, strings.decode_bare(name)))
 
 
 @record()

@@ -197,7 +197,12 @@ def decode_message(pdu: memoryview) -> tuple[Header, list[Block]]:
 
 
 def decode_chain(pdu: memoryview, command: int) -> list[Block]:
-    """Read the blocks behind the header, the first of which belongs to `command`."""
+    """Read the blocks behind the header, the first of which belongs to `command`.
+
+    A header alone is taken for one empty block: impacket answers errors so.
+    """
+    if len(pdu) == HEADER_SIZE:
+        return [Block(command, pdu[HEADER_SIZE:], pdu[HEADER_SIZE:], HEADER_SIZE, pdu)]
     blocks = []
     at = HEADER_SIZE
     while True:

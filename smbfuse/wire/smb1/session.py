@@ -135,6 +135,13 @@ class SessionSetupExtendedRequest:
         )
 
 
+def decode_setup_request(block: Block, strings: Strings) -> SessionSetupRequest | SessionSetupExtendedRequest:
+    """Read a SESSION_SETUP_ANDX request of either form; the number of its words tells which."""
+    if len(block.words) == _EXTENDED_WORDS.size:
+        return SessionSetupExtendedRequest.decode_block(block, strings)
+    return SessionSetupRequest.decode_block(block, strings)
+
+
 @dataclass(frozen=True, slots=True)
 class SessionSetupResponse:
     """SESSION_SETUP_ANDX response, with a security blob (WordCount 4) or without (`None`, WordCount 3).

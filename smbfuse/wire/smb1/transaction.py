@@ -26,6 +26,7 @@ _NT_REQUEST: Final = Struct("<B2xIIIIIIIIBH")
 _NT_RESPONSE: Final = Struct("<3xIIIIIIIIB")
 
 _ALIGNMENT: Final = 4
+_NO_NAME: Final = b"\0D "  # where TRANSACTION has its name; LAN Manager wrote this there, and so does Samba
 NO_FID: Final = 0xFFFF
 
 
@@ -54,12 +55,12 @@ class TransactionRequest:
         """Return the block, parameters and data each aligned to 4 bytes."""
         words_size = _REQUEST.size + 2 * len(self.setup)
         start = at + 1 + words_size + 2
-        body = self._name(start, strings)
-        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        body = strings.encode(self.name, start) if self.command == Command.TRANSACTION else b""
+        pad = -(start + len(body)) % _ALIGNMENT
+        body += _NO_NAME[:pad] if self.command == Command.TRANSACTION2 else bytes(pad)
         parameter_offset = start + len(body)
         body += self.parameters
-        body += bytes(-(start + len(body)) % _ALIGNMENT) if self.data else b""
-        data_at = start + len(body)
+        body += bytes(-(start + len(body)) % _ALIGNMENT)
         words = _REQUEST.pack(
             self.total_parameter_count,
             self.total_data_count,
@@ -71,7 +72,7 @@ class TransactionRequest:
             len(self.parameters),
             parameter_offset,
             len(self.data),
-            data_at if self.data else 0,
+            start + len(body),
             len(self.setup),
         )
         words += b"".join(word.to_bytes(2, "little") for word in self.setup)
@@ -109,9 +110,6 @@ class TransactionRequest:
             timeout,
             name,
         )
-
-    def _name(self, start: int, strings: Strings) -> bytes:
-        return strings.encode(self.name, start) if self.command == Command.TRANSACTION else b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +242,9 @@ class NtTransactRequest:
     command: ClassVar[int] = Command.NT_TRANSACT
 
     def encode_block(self, at: int, strings: Strings) -> bytes:
-        """Return the block, parameters and data each aligned to 4 bytes."""
+        """Return the block, parameters aligned to 2 bytes and data to 4, as NT clients do."""
         start = at + 1 + _NT_REQUEST.size + len(self.setup) + 2
-        body = bytes(-start % _ALIGNMENT)
+        body = bytes(start % 2)
         parameter_offset = start + len(body)
         body += self.parameters
         body += bytes(-(start + len(body)) % _ALIGNMENT)
