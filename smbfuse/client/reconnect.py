@@ -23,6 +23,7 @@ from smbfuse.client.session import Identity, Session
 from smbfuse.errors import (
     AuthenticationFailed,
     ConnectionLost,
+    ProtocolError,
     SecurityRefused,
     SessionGone,
     SmbError,
@@ -49,6 +50,7 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure, jittered, and never above the last
 LONGEST_PAUSE_S: Final = 10.0
+MOST_NAMES: Final = 4_000_000  # in one folder; a server that names more never ends
 MOST_REPEATS: Final = 4  # of one call: a request that kills every connection is the request's fault
 FAREWELL_S: Final = 3.0  # longest that leaving may take
 
@@ -318,6 +320,7 @@ class ReconnectingDirectory:
         self._directory = directory
         self._incarnation = share.incarnation
         self._given: set[str] = set()
+        self._repeated = 0  # names that came again since the listing was last begun
         self.stat = directory.stat
 
     async def page(self) -> Sequence[DirEntry]:
@@ -331,8 +334,13 @@ class ReconnectingDirectory:
         if self._incarnation != self._share.incarnation:
             self._directory = await share.open_directory(self._path)
             self._incarnation = self._share.incarnation
+            self._repeated = 0
         while entries := await self._directory.page():
             fresh = [entry for entry in entries if entry.name not in self._given]
+            self._repeated += len(entries) - len(fresh)
+            # A listing that was begun again repeats each name once; one that goes on repeating leads in circles.
+            if self._repeated > len(self._given) or len(self._given) > MOST_NAMES:
+                raise ProtocolError(f"the listing of {self._path!r} does not come to an end")
             if fresh:
                 self._given.update(entry.name for entry in fresh)
                 return fresh
