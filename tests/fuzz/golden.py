@@ -130,6 +130,18 @@ def _smb1(message: Message, *, reply: bool = False, unicode: bool = True) -> byt
     return bytes(encode_message(header, (message,), UNICODE if unicode else OEM))
 
 
+# Decoders that choose between messages, for requests and for responses.
+_FUNCTIONS = {
+    False: ("session.decode_setup_request",),
+    True: (
+        "files.decode_open_response",
+        "files.decode_create_response",
+        "negotiate.decode_negotiate_response",
+        "io.decode_read",
+    ),
+}
+
+
 def _smb1_messages() -> Iterator[tuple[str, bytes]]:
     for message, reply in (
         (control.EchoMessage(1, b"smbfuse"), False),
@@ -195,15 +207,9 @@ def _smb1_messages() -> Iterator[tuple[str, bytes]]:
         for unicode in (True, False):
             pdu = _smb1(message, reply=reply, unicode=unicode)
             yield f"smb1.{module}.{cls.__name__}.decode_block", pdu
-            if reply:
-                for function in (
-                    "files.decode_open_response",
-                    "files.decode_create_response",
-                    "negotiate.decode_negotiate_response",
-                    "io.decode_read",
-                ):
-                    if function.split(".")[0] == module:
-                        yield f"smb1.{function}", pdu
+            for function in _FUNCTIONS[reply]:
+                if function.partition(".")[0] == module:
+                    yield f"smb1.{function}", pdu
     yield (
         "smb1.trans2.FindFirst2Request.decode",
         trans2.FindFirst2Request(0x16, 100, 6, 0x105, 0, "\\*").encode(UNICODE),

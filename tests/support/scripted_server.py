@@ -10,7 +10,7 @@ It speaks SMB2 and SMB1, whichever the client begins with.
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,7 +96,8 @@ class ScriptedServer:
         self.connections += 1
         states: dict[bool, Smb1Server | Smb2Server] = {}
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async for pdu in _packets(stream):
+            packets = _Packets(stream)
+            while (pdu := await packets.next()) is not None:
                 speaks_smb1 = pdu[:4] == _SMB1
                 state = states.get(speaks_smb1)
                 if state is None:
@@ -117,17 +118,23 @@ class ScriptedServer:
         return Smb2Server(self._files, self.script, **self._smb2)
 
 
-async def _packets(stream: trio.SocketStream) -> AsyncIterator[bytes]:
-    """Yield the session messages of a connection; its end is the end."""
-    buffer = b""
-    while True:
-        while len(buffer) >= nbss.HEADER_SIZE:
-            _kind, length = nbss.decode_header(buffer[: nbss.HEADER_SIZE])
-            if len(buffer) < nbss.HEADER_SIZE + length:
-                break
-            pdu, buffer = buffer[nbss.HEADER_SIZE : nbss.HEADER_SIZE + length], buffer[nbss.HEADER_SIZE + length :]
-            yield pdu
-        chunk = await stream.receive_some()
-        if not chunk:
-            return
-        buffer += chunk
+class _Packets:
+    """The session messages of a connection, one after the other."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._buffer = b""
+
+    async def next(self) -> bytes | None:
+        """Return the next message; None at the end of the connection."""
+        while True:
+            if len(self._buffer) >= nbss.HEADER_SIZE:
+                _kind, length = nbss.decode_header(self._buffer[: nbss.HEADER_SIZE])
+                end = nbss.HEADER_SIZE + length
+                if len(self._buffer) >= end:
+                    pdu, self._buffer = self._buffer[nbss.HEADER_SIZE : end], self._buffer[end:]
+                    return pdu
+            chunk = await self._stream.receive_some()
+            if not chunk:
+                return None
+            self._buffer += chunk

@@ -158,6 +158,7 @@ class Smb2Server:
             element = bytes(view)
             if header.command != Command.CANCEL:
                 answers.append(self._answer(Header.decode(element), element, related))
+        hang_up = any(answer.hang_up for answer in answers)
         answers = [answer for answer in answers if not answer.silent]
         out = [message for answer in answers for message in answer.before]
         raw = [answer.pdu for answer in answers if answer.pdu is not None]
@@ -168,10 +169,9 @@ class Smb2Server:
                 if answer.on_wire is not None:
                     message = answer.on_wire(message)
             out.append(message)
-        return out + raw, any(answer.hang_up for answer in answers)
+        return out + raw, hang_up
 
     def _answer(self, header: Header, element: bytes, related: "_Related") -> Answer:
-        before = self._preauth.copy()
         hashed = header.command in (Command.NEGOTIATE, Command.SESSION_SETUP)
         if hashed:
             self._preauth.update(element)
@@ -207,8 +207,6 @@ class Smb2Server:
             hashed and answer.header.status == NtStatus.MORE_PROCESSING_REQUIRED
         ):
             self._preauth.update(honest)
-        if header.command == Command.NEGOTIATE and before.digest != bytes(64):
-            self._preauth = before  # a second NEGOTIATE on one connection changes nothing
         return answer
 
     def _assemble(self, answers: Sequence[Answer], *, sealed: bool) -> bytes:
