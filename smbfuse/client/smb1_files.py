@@ -250,5 +250,3 @@ def _close_when_done(tree: Smb1Tree, exchange: Smb1Exchange) -> None:
         close()
     else:
         exchange.on_done = close
-
-

@@ -125,9 +125,7 @@ def decode_core_stat(response: QueryInformationResponse, zone_minutes: int) -> F
     )
 
 
-def decode_entries(
-    level: int, page: memoryview, count: int, strings: Strings, zone_minutes: int
-) -> list[DirEntry]:
+def decode_entries(level: int, page: memoryview, count: int, strings: Strings, zone_minutes: int) -> list[DirEntry]:
     """Return a page of a listing in `level`, '.' and '..' among it.  Raises DecodeError."""
     if level in (FindLevel.UNIX_INFO2, FindLevel.UNIX):
         return [DirEntry(name, _of_unix(info)) for name, info in listing.decode_unix_page(level, page, strings)]

@@ -92,9 +92,7 @@ class Negotiated:
         return int(ours & self.answer.capabilities)
 
 
-def encode_negotiate_probe(
-    dialects: Sequence[str], *, extended_security: bool = True, sign: bool = False
-) -> bytes:
+def encode_negotiate_probe(dialects: Sequence[str], *, extended_security: bool = True, sign: bool = False) -> bytes:
     """Return a whole SMB1 NEGOTIATE message that offers `dialects`, which begin with NT LM 0.12.
 
     It may offer SMB2 as well ("SMB 2.002", "SMB 2.???"). The signature bits tell a server to prepare for signing:

@@ -190,6 +190,7 @@ def _offered(number: int, offered: list[Cipher] | list[SigningAlgorithm], what: 
 
 
 def no_sealing(host: str, dialect: Dialect) -> str:
+    """Return the sentence for a user who demands encryption of a server that has none."""
     if not dialect.encryption:
         return f"encryption is demanded, but {host} speaks only SMB {dialect.label}, which has none (3.0 or better has)"
     return f"encryption is demanded, but {host} has none, or none of the ciphers that were offered"

@@ -40,8 +40,10 @@ def test_shares_are_read_as_a_server_sends_them() -> None:
 def test_the_bind_names_srvsvc_3_0_and_ndr() -> None:
     # C706 12.6.4.3: header, fragment sizes, no association group, one context: srvsvc 3.0 over NDR 2.0.
     assert srvsvc.encode_bind().hex() == (
-        "05000b03100000004800000001000000" "b810b810000000000100000000000100"
-        "c84f324b7016d30112785a47bf6ee18803000000" "045d888aeb1cc9119fe808002b10486002000000"
+        "05000b03100000004800000001000000"
+        "b810b810000000000100000000000100"
+        "c84f324b7016d30112785a47bf6ee18803000000"
+        "045d888aeb1cc9119fe808002b10486002000000"
     )
 
 
