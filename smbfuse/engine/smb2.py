@@ -340,12 +340,13 @@ class Smb2Engine:
         expected = len(exchange.requests)
         if len(exchange.answers) < expected and not exchange.under_way:
             # Unrolled. There is more to send, unless there is no file to go on with.
-            if pending.command != Command.CREATE or reply.status == NtStatus.SUCCESS:
-                if pending.command == Command.CREATE:
-                    exchange.file_id = reply.created_file_id()
+            if pending.command != Command.CREATE:
                 self._backlog.go_on(exchange)
-                return
-            expected = len(exchange.answers)
+            elif reply.status == NtStatus.SUCCESS:
+                self._backlog.go_on(exchange)  # before anything is raised: what waits nowhere would never end
+                exchange.file_id = reply.created_file_id()
+            else:
+                expected = len(exchange.answers)
         if len(exchange.answers) == expected:
             exchange.replies = [exchange.answers[index] for index in range(expected)]
             exchange.finish()
