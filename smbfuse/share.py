@@ -144,9 +144,20 @@ class ShareStatistics:
 class OpenFile(Protocol):
     """One open file on the server, for reading."""
 
-    stat: FileStat  # what the open itself returned
-    caching: Caching
-    first: memoryview | None  # bytes from offset 0 that came with the open; None: none were brought
+    @property
+    def stat(self) -> FileStat:
+        """What the open itself returned."""
+        ...
+
+    @property
+    def caching(self) -> Caching:
+        """What may be kept, by the server's grant."""
+        ...
+
+    @property
+    def first(self) -> memoryview | None:
+        """Bytes from offset 0 that came with the open; None: none were brought."""
+        ...
 
     async def read(self, offset: int, length: int) -> memoryview:
         """Read up to `length` bytes (at most `limits.read`) at byte `offset`, in one request.
@@ -167,7 +178,10 @@ class OpenFile(Protocol):
 class OpenDirectory(Protocol):
     """A listing under way."""
 
-    stat: FileStat | None  # the folder itself, where opening it told
+    @property
+    def stat(self) -> FileStat | None:
+        """The folder itself, where opening it told."""
+        ...
 
     async def page(self) -> Sequence[DirEntry]:
         """Return the next entries, without '.' and '..'; an empty sequence is the end, and stays so.
