@@ -21,6 +21,7 @@ from smbfuse.errors import (
 )
 from smbfuse.share import Attributes, Caching, DirEntry, FileStat, Kind, OpenIntent
 from smbfuse.status import NtStatus
+from tests.conftest import ExpectedWarnings
 
 STAT = FileStat(Kind.FILE, 10, 4096, Attributes.ARCHIVE, 1, 2, 3, 4, file_id=77)
 STRONG = Identity(dialect=0x0311, signing=3, sealing=2, server=b"guid")
@@ -220,7 +221,10 @@ async def test_a_dial_that_hangs_ends_with_the_deadline(autojump_clock: MockCloc
         (Identity(0x0311, 3, 2, b"another"), "another server"),
     ],
 )
-async def test_a_new_connection_never_accepts_less(autojump_clock: MockClock, later: Identity, words: str) -> None:
+async def test_a_new_connection_never_accepts_less(
+    autojump_clock: MockClock, expected_warnings: ExpectedWarnings, later: Identity, words: str
+) -> None:
+    expected_warnings("not connected again, and not tried any more")
     world = World()
 
     async def use(share: ReconnectingShare) -> None:
@@ -234,7 +238,8 @@ async def test_a_new_connection_never_accepts_less(autojump_clock: MockClock, la
     await with_share(world, use)
 
 
-async def test_a_refused_login_is_final(autojump_clock: MockClock) -> None:
+async def test_a_refused_login_is_final(autojump_clock: MockClock, expected_warnings: ExpectedWarnings) -> None:
+    expected_warnings("not connected again, and not tried any more")
     world = World()
 
     async def use(share: ReconnectingShare) -> None:
