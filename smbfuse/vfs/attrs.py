@@ -85,9 +85,18 @@ _PRESENT_OFFSET: Final = 20
 _OPTIONAL: Final = "qqqqQIHIIII"
 
 
+_KINDS: Final = tuple(Kind)
+
+
 @cache
 def _layout(present: int) -> Struct:
     return Struct("<" + "".join(code for bit, code in enumerate(_OPTIONAL) if present >> bit & 1))
+
+
+# A plain listing tells the four times and nothing else of these: the common case has its own way.
+_LISTED: Final = 0b1111
+_LISTED_LAYOUT: Final = _layout(_LISTED)
+_NOTHING_ELSE: Final = [None] * 5
 
 
 def pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
@@ -101,52 +110,61 @@ def pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
 
 
 def _pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
-    times = (stat.created_ns, stat.accessed_ns, stat.written_ns, stat.changed_ns)
-    optional: list[int | None] = [time if time is None else time // 100 for time in times]
-    optional += (stat.volume_id, stat.links, stat.mode, stat.uid, stat.gid, *(stat.device or (None, None)))
-    present = 0
-    for bit, value in enumerate(optional):
-        if value is not None:
-            present |= 1 << bit
-    head = _HEAD.pack(
-        asked.at,
-        asked.number,
-        generation & U32,
-        present,
-        stat.kind,
-        stat.attributes,
-        stat.size,
-        stat.allocation,
-        stat.file_id,
-    )
-    return head + _layout(present).pack(*(value for value in optional if value is not None)) + to_wtf8(name)
+    kind, size, allocation, attributes, created, accessed, written, changed, file_id, *rest, device = stat
+    optional = [time if time is None else time // 100 for time in (created, accessed, written, changed)]
+    if rest == _NOTHING_ELSE and device is None and None not in optional:
+        present = _LISTED
+        tail = _LISTED_LAYOUT.pack(*optional)
+    else:
+        optional += (*rest, *(device or (None, None)))
+        present = sum(1 << bit for bit, value in enumerate(optional) if value is not None)
+        tail = _layout(present).pack(*(value for value in optional if value is not None))
+    head = _HEAD.pack(asked.at, asked.number, generation & U32, present, kind, attributes, size, allocation, file_id)
+    return head + tail + to_wtf8(name)
 
 
 def unpack(record: bytes) -> Known:
     """Return what `pack` put together."""
     at, number, generation, present, kind, attributes, size, allocation, file_id = _HEAD.unpack_from(record)
-    layout = _layout(present)
-    values = iter(layout.unpack_from(record, _HEAD.size))
-    created, accessed, written, changed, volume_id, links, mode, uid, gid, major, minor = (
-        next(values) if present >> bit & 1 else None for bit in range(len(_OPTIONAL))
-    )
-    stat = FileStat(
-        kind=Kind(kind),
-        size=size,
-        allocation=allocation,
-        attributes=attributes,
-        created_ns=created if created is None else created * 100,
-        accessed_ns=accessed if accessed is None else accessed * 100,
-        written_ns=written if written is None else written * 100,
-        changed_ns=changed if changed is None else changed * 100,
-        file_id=file_id,
-        volume_id=volume_id,
-        links=links,
-        mode=mode,
-        uid=uid,
-        gid=gid,
-        device=None if major is None or minor is None else (major, minor),
-    )
+    if present == _LISTED:
+        layout = _LISTED_LAYOUT
+        created, accessed, written, changed = layout.unpack_from(record, _HEAD.size)
+        stat = FileStat(
+            _KINDS[kind],
+            size,
+            allocation,
+            attributes,
+            created * 100,
+            accessed * 100,
+            written * 100,
+            changed * 100,
+            file_id,
+        )
+    else:
+        layout = _layout(present)
+        values = iter(layout.unpack_from(record, _HEAD.size))
+        *times, volume_id, links, mode, uid, gid, major, minor = (
+            next(values) if present >> bit & 1 else None for bit in range(len(_OPTIONAL))
+        )
+        device = None if major is None or minor is None else (major, minor)
+        created, accessed, written, changed = (time if time is None else time * 100 for time in times)
+        stat = FileStat(
+            _KINDS[kind],
+            size,
+            allocation,
+            attributes,
+            created,
+            accessed,
+            written,
+            changed,
+            file_id,
+            volume_id,
+            links,
+            mode,
+            uid,
+            gid,
+            device,
+        )
     name = record[_HEAD.size + layout.size :].decode("utf-8", "surrogatepass")
     return Known(Asked(number, at), generation, stat, name)
 

@@ -85,9 +85,10 @@ class Block:
 class FileBlocks:
     """The blocks of one content of one file."""
 
-    __slots__ = ("_blocks", "_cache", "_starts", "current", "pending", "version")
+    __slots__ = ("_blocks", "_cache", "_starts", "current", "ino", "pending", "version")
 
-    def __init__(self, cache: "BlockCache", version: Version) -> None:
+    def __init__(self, cache: "BlockCache", ino: int, version: Version) -> None:
+        self.ino = ino
         self._cache = cache
         self._starts: list[int] = []
         self._blocks: list[Block] = []
@@ -192,8 +193,13 @@ class BlockCache:
         if known is not None and known.version == version:
             return known
         self.drop(ino)
-        file = self._files[ino] = FileBlocks(self, version)
+        file = self._files[ino] = FileBlocks(self, ino, version)
         return file
+
+    def holds(self, ino: int, version: Version, end: int) -> bool:
+        """Tell whether the first `end` bytes of a file's content are here or on their way."""
+        file = self._files.get(ino)
+        return file is not None and file.version == version and file.holds(0, end)
 
     def drop(self, ino: int) -> None:
         """Forget all of a file. Who waits for a block of it still gets that block."""
@@ -202,6 +208,11 @@ class BlockCache:
             file.current = False
             for block in file.blocks():
                 self._remove(block)
+
+    def tidy(self, file: FileBlocks) -> None:
+        """Leave out a file of which nothing is kept: opened once, it shall cost no memory for ever."""
+        if not file.blocks() and self._files.get(file.ino) is file:
+            del self._files[file.ino]
 
     # -- reading
 
@@ -311,11 +322,14 @@ class BlockCache:
         block.charge = backing + OVERHEAD
         if block.file.current:
             self._make_room(block.charge)
-            if self._held + block.charge <= self.size:
+            # A file whose last block was evicted may have been left out, and another content entered since.
+            entered = self._files.setdefault(block.file.ino, block.file) is block.file
+            if entered and self._held + block.charge <= self.size:
                 self._held += block.charge
                 self._enqueue(block, self._unread)
                 return
         block.file.drop(block)
+        self.tidy(block.file)
 
     def _failed(self, block: Block, error: SmbError) -> None:
         block.error = error
@@ -353,6 +367,7 @@ class BlockCache:
             block.queue = None
             self._held -= block.charge
         block.file.drop(block)
+        self.tidy(block.file)
 
     def _enqueue(self, block: Block, queue: "OrderedDict[Block, None]") -> None:
         if block.queue is not None:

@@ -116,11 +116,12 @@ class Listing:
 
     def node(self, index: int) -> Node | None:
         """Return the node of an entry, entered into the table with what the listing told of it."""
-        asked, _, stat, name = unpack(self._records[index])
+        record = self._records[index]
+        asked, _, stat, name = unpack(record)
         gone = self._absent.asked(self.folder.ino, self._home.names.key(name))
         if gone is not None and gone.number > asked.number:
             return None
-        return self._nodes.place(self.folder, name, stat, asked, listed=True)
+        return self._nodes.place(self.folder, name, stat, asked, listed=True, record=record)
 
     async def _read_pages(self) -> None:
         asked = self.began
@@ -134,7 +135,7 @@ class Listing:
                 asked = self._nodes.ask(trio.current_time())
         finally:
             await directory.aclose()
-        self._lose_unseen()
+        await self._lose_unseen()
         if self._escaped or self._dropped:
             log.info(
                 "folder=%r names that no folder can hold: %d shown changed, %d left out",
@@ -177,11 +178,14 @@ class Listing:
         if children and names.key(name) in children:
             self._nodes.place(self.folder, name, entry.stat, asked, listed=True)
 
-    def _lose_unseen(self) -> None:
+    async def _lose_unseen(self) -> None:
         """Cut the names that the whole listing did not show and that nobody has asked for since it began."""
-        for key, node in list(self.folder.children.items()):
-            if node.asked.number < self.began.number and self.folder.children.get(key) is node:
+        children = self.folder.children
+        for number, (key, node) in enumerate(list(children.items()), 1):
+            if children.get(key) is node and node.asked.number < self.began.number:
                 self._nodes.detach(self.folder, key)
+            if number % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
 
 
 class Handle:
@@ -226,8 +230,8 @@ class OpenDirectories:
         Cost: 1 round trip; none while a listing of the folder is good.
         Raises: as `Share.open_directory`.
         """
+        handle = Handle(folder, self._begin(folder) if snapshot is None else snapshot)
         self._nodes.pin(folder)
-        handle = Handle(folder, snapshot or self._begin(folder))
         try:
             await handle.snapshot.reach(0)
         except BaseException:

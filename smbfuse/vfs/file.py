@@ -168,6 +168,7 @@ class OpenFiles:
         node = handle.file.node
         if node.pins == 1:
             self._shared.pop(node.ino, None)
+            self._blocks.tidy(handle.file.data)
         handle.file.let_go()
         self.nodes.unpin(node)
 
@@ -229,7 +230,7 @@ class OpenFiles:
         stat = node.stat()
         if not self._cached or not 0 < stat.size <= FIRST_BYTES:
             return 0
-        if self._blocks.file(node.ino, version(stat)).holds(0, stat.size):
+        if self._blocks.holds(node.ino, version(stat), stat.size):
             return 0
         return min(FIRST_BYTES, share.limits.read)
 

@@ -8,6 +8,7 @@ Every method raises SmbError only; its `errno` is for the caller.
 """
 
 import errno as posix
+import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import trio
@@ -58,19 +59,30 @@ class Filesystem:
         Cost of the start: 1 round trip, 2 where a listing does not tell of the folder itself.
         Raises: SmbError if the root cannot be read.
         """
+        refused: SmbError | None = None
         async with trio.open_nursery() as self._nursery:
-            self._nodes = NodeTable(await make_root(self._source, self._view), self)
-            self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn)
-            self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entry)
-            self._lookup = Lookup(
-                self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories
-            )
-            if not self._source.whole_server:
-                # An `ls` that follows finds this listing; and a mount whose root cannot be listed is none.
-                self._directories.release(await self._directories.open(self._nodes.root))
-                await self.getattr(ROOT_INO)
-            task_status.started()
-            await trio.sleep_forever()
+            try:
+                await self._start()
+            except SmbError as error:
+                refused = error  # raised outside the nursery, which would wrap it
+                self._nursery.cancel_scope.cancel()
+            else:
+                task_status.started()
+                await trio.sleep_forever()
+        if refused is not None:
+            raise refused
+
+    async def _start(self) -> None:
+        self._nodes = NodeTable(await make_root(self._source, self._view), self)
+        self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn)
+        self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entry)
+        self._lookup = Lookup(self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories)
+        if self._source.whole_server:
+            return
+        # An `ls` that follows finds this listing; and a mount whose root cannot be listed is none.
+        self._directories.release(await self._directories.open(self._nodes.root))
+        if self._nodes.root.asked.at == -math.inf:
+            await self.getattr(ROOT_INO)  # the listing did not tell of the folder itself
 
     # -- names and attributes
 

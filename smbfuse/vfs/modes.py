@@ -17,6 +17,8 @@ FILE_TYPES: Final = {
     Kind.BLOCK_DEVICE: posix.S_IFBLK,
     Kind.CHARACTER_DEVICE: posix.S_IFCHR,
 }
+READONLY: Final = int(Attributes.READONLY)  # plain numbers: this runs for every entry of every listing
+SPARSE: Final = int(Attributes.SPARSE)
 WRITE_BITS: Final = 0o222
 EXECUTE_BITS: Final = 0o111
 
@@ -30,7 +32,9 @@ class Appearance:
     def posix(self, ino: int, stat: FileStat) -> PosixStat:
         """Return what stat(2) shows of a file. A time that the server does not give is replaced by the next best."""
         view = self._view
-        written = _first(stat.written_ns, stat.changed_ns, stat.created_ns)
+        written = stat.written_ns
+        if written is None:
+            written = stat.created_ns or 0 if stat.changed_ns is None else stat.changed_ns
         return PosixStat(
             ino=ino,
             mode=FILE_TYPES[stat.kind] | self._permissions(stat),
@@ -41,9 +45,9 @@ class Appearance:
             size=stat.size,
             blocks=_blocks(stat),
             blksize=view.block_size,
-            atime_ns=_first(stat.accessed_ns, written),
+            atime_ns=written if stat.accessed_ns is None else stat.accessed_ns,
             mtime_ns=written,
-            ctime_ns=_first(stat.changed_ns, written),
+            ctime_ns=written if stat.changed_ns is None else stat.changed_ns,
         )
 
     def _permissions(self, stat: FileStat) -> int:
@@ -54,7 +58,7 @@ class Appearance:
         if stat.kind is Kind.DIRECTORY:
             # On a folder the attribute does not forbid writing: Windows marks customised folders with it.
             return self._view.dir_mode
-        if stat.attributes & Attributes.READONLY:
+        if stat.attributes & READONLY:
             return self._view.file_mode & ~WRITE_BITS
         return self._view.file_mode
 
@@ -73,10 +77,6 @@ def allowed(stat: PosixStat, mode: int, uid: int, gids: Collection[int]) -> bool
     return mode & ~bits & 0o7 == 0
 
 
-def _first(*times: int | None) -> int:
-    return next((time for time in times if time is not None), 0)
-
-
 def _links(stat: FileStat) -> int:
     if stat.kind is Kind.DIRECTORY and stat.mode is None:
         # Windows counts no subfolders: 1 tells tree walkers that the number of links says nothing about them.
@@ -86,7 +86,7 @@ def _links(stat: FileStat) -> int:
 
 def _blocks(stat: FileStat) -> int:
     # "No blocks" means "one big hole" to archivers: believed only of a file that the server calls sparse.
-    if stat.allocation == 0 and stat.size and not stat.attributes & Attributes.SPARSE:
+    if stat.allocation == 0 and stat.size and not stat.attributes & SPARSE:
         return -(-stat.size // 512)
     return -(-stat.allocation // 512)
 

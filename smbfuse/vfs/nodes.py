@@ -24,7 +24,7 @@ from typing import Final, Protocol
 
 from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
-from smbfuse.vfs.attrs import U64, Asked, Known, pack, refined, version
+from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, differ
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
@@ -128,10 +128,13 @@ class NodeTable:
         """Remember that the kernel calls a known name otherwise than its folder shows it."""
         self._spellings.setdefault((folder.ino, key), set()).add(shown)
 
-    def place(self, folder: Folder, name: str, stat: FileStat, asked: Asked, *, listed: bool = False) -> Node:
+    def place(
+        self, folder: Folder, name: str, stat: FileStat, asked: Asked, *, listed: bool = False, record: bytes = b""
+    ) -> Node:
         """Return the node for what the server says of a folder's `name`: the known one, brought up to date, or another.
 
-        An answer older than what is known changes nothing. `listed`: the spelling is the server's own.
+        An answer older than what is known changes nothing. `listed`: the spelling is the server's own. `record` is the
+        same answer packed, where it is at hand.
         """
         home, _ = self.locate(folder)
         key, node = self.find(folder, home.names, name)
@@ -147,7 +150,7 @@ class NodeTable:
                 return node
             else:
                 self.detach(folder, key)
-        return self._settle(home, folder, key, name, stat, asked)
+        return self._settle(home, folder, key, name, stat, record or pack(asked, 0, stat, name))
 
     def refresh(self, node: Node, stat: FileStat, asked: Asked) -> bool:
         """Take the answer to a question about a node's path; False: another file has that name now."""
@@ -242,10 +245,9 @@ class NodeTable:
         """Return a free number of our own. Used numbers come again only after all 2^56."""
         return next(ino for ino in self._own if ino not in self._nodes)
 
-    def _settle(self, home: ShareRoot, folder: Folder, key: str, name: str, stat: FileStat, asked: Asked) -> Node:
+    def _settle(self, home: ShareRoot, folder: Folder, key: str, name: str, stat: FileStat, record: bytes) -> Node:
         """Give a newly seen name its node: a known file's, or a new one with a number by the rules above."""
         ino = self._server_number(home, stat)
-        generation = 0
         lookups = 0
         holder = self._nodes.get(ino)
         if ino == 0:
@@ -256,20 +258,21 @@ class NodeTable:
             same = _proven_same(known.stat, stat)
             if was_at is None:
                 if same and self._may_be_linked(home, holder, known.stat, stat):
-                    return self._link(folder, key, name, holder, known, stat, asked)
+                    return self._link(folder, key, name, holder, known, stat, asked_of(record))
                 ino = self.own_number()
             elif was_at is home and (same or (not holder.pins and home.same_file(known.stat, stat))):
-                return self._rename(folder, key, name, holder, known, stat, asked)
+                return self._rename(folder, key, name, holder, known, stat, asked_of(record))
             elif holder.pins:
                 ino = self.own_number()
             else:
                 # Deleted, not open, and its number used again: the kernel tells the two by the generation. It will
                 # take back what it was given of both under this one number.
-                generation, lookups = known.generation + 1, holder.lookups
+                lookups = holder.lookups
+                record = pack(asked_of(record), known.generation + 1, stat, name)
                 del self._nameless[ino]
                 self.observer.node_gone(ino)
         made = Folder if stat.kind is Kind.DIRECTORY else Node
-        node = made(ino, folder, key, pack(asked, generation, stat, name))
+        node = made(ino, folder, key, record)
         node.lookups = lookups
         self.adopt(folder, node)
         return node

@@ -85,10 +85,10 @@ class Readahead:
         return strided or (self._forward(stream, end, size, room) if offset == 0 else ())
 
     def _forward(self, stream: Stream, end: int, size: int, room: int) -> Sequence[Range]:
-        stream.next = max(stream.next, end)
-        stream.asked = max(stream.asked, stream.next)
-        if stream.asked - stream.next <= stream.window // 2:
+        if end >= stream.next:
+            stream.next = end
             stream.window = min(max(2 * stream.window, FIRST_WINDOW), self._maximum)
+        stream.asked = max(stream.asked, stream.next)
         target = min(stream.next + stream.window, stream.asked + room)
         if stream.window >= self._request:
             target -= target % self._request

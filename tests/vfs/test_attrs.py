@@ -49,7 +49,9 @@ def test_a_record_gives_back_what_was_packed(stat: FileStat, name: str, number: 
 
 @given(WILD, WILD, WILD, WILD)
 def test_wild_values_are_brought_into_range(size: int, time: int, number: int, mode: int) -> None:
-    stat = FileStat(Kind.FILE, size, -size, number, time, time, time, time, number, number, number, mode, number, number)
+    stat = FileStat(
+        Kind.FILE, size, -size, number, time, time, time, time, number, number, number, mode, number, number
+    )
     shown = unpack(pack(Asked(1, 0.0), 0, stat, "x")).stat
     assert 0 <= shown.size < 1 << 63
     assert 0 <= shown.allocation < 1 << 63

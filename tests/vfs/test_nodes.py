@@ -4,6 +4,7 @@ import errno
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from smbfuse.config import Cache, View
 from smbfuse.errors import SmbError
@@ -72,7 +73,7 @@ async def test_a_listing_alone_never_makes_a_hard_link(mount: Mount) -> None:
     assert listed[b"a"] != listed[b"b"]
 
 
-async def test_hard_links_share_a_number_where_the_volume_is_known(mount: Mount) -> None:
+async def test_hard_links_share_a_number_where_the_volume_is_known(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     share.add("one/a", b"x" * 100, file_id=77)
     share.add_folder("two")
@@ -104,7 +105,7 @@ async def test_two_folders_never_share_a_number(mount: Mount) -> None:
     assert await mounted.ino("a") != await mounted.ino("b")
 
 
-async def test_deleted_and_made_again_while_open_is_another_inode(mount: Mount) -> None:
+async def test_deleted_and_made_again_while_open_is_another_inode(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     share.add("f", b"old bytes", file_id=77)
     mounted = await mount(share)
@@ -215,7 +216,9 @@ async def test_a_case_sensitive_server_has_two(mount: Mount) -> None:
     assert await mounted.ino("FOO") == 0
 
 
-async def test_two_files_that_differ_in_case_only_behind_a_server_that_ignores_it(mount: Mount) -> None:
+async def test_two_files_that_differ_in_case_only_behind_a_server_that_ignores_it(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
     share = MemShare()
     share.add("Foo", b"upper", file_id=77)
     share.add("foo", b"lower", file_id=78)
