@@ -53,18 +53,18 @@ class Smb2File:
         length = min(length, self._share.largest_read())
         request = Request(Command.READ, encode_read(self._file_id, offset, length), payload=length)
         reply = await self._share.wait(self._share.submit(request, bulk=True))
-        data = self.data_of(reply)
-        if len(data) > length:
-            raise ProtocolError(f"READ {self._path!r}: {len(data)} bytes, {length} were asked for")
-        return data
+        return self.data_of(reply, length)
 
-    def data_of(self, reply: Reply) -> memoryview:
-        """Return the data of a READ reply, an empty view at the end of the file."""
+    def data_of(self, reply: Reply, length: int) -> memoryview:
+        """Return the data of the reply to a READ of `length` bytes, an empty view at the end of the file."""
         if reply.status == NtStatus.END_OF_FILE:
             return memoryview(b"")
         if reply.status != NtStatus.SUCCESS:
             raise status.error(reply.status, "READ", self._path)
-        return decode_read(reply.element).toreadonly()
+        data = decode_read(reply.element).toreadonly()
+        if len(data) > length:
+            raise ProtocolError(f"READ {self._path!r}: {len(data)} bytes, {length} were asked for")
+        return data
 
     async def aclose(self) -> None:
         """Give the handle back; see `OpenFile.aclose`."""

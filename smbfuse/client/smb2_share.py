@@ -18,7 +18,7 @@ from smbfuse.client import filestat
 from smbfuse.client.smb2_files import PAGE_SIZE, Smb2Directory, Smb2File
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
-from smbfuse.errors import DecodeError, SmbError, StatusError
+from smbfuse.errors import DecodeError, ProtocolError, SmbError, StatusError
 from smbfuse.share import Features, FileStat, Limits, OpenIntent, ShareStatistics, Space
 from smbfuse.status import NtStatus
 from smbfuse.wire import reparse
@@ -143,10 +143,13 @@ class Smb2Share:
             raise status.error(NtStatus.FILE_IS_A_DIRECTORY, "CREATE", path)
         if wanted > 0:
             try:
-                file.first = file.data_of(replies[1])
+                file.first = file.data_of(replies[1], wanted)
             except StatusError as error:
                 # A locked range, say: reading may be refused, yet the file is open. Whoever reads it will be told.
                 log.debug("open without first bytes path=%r reason=%s", path, error)
+            except ProtocolError:
+                await file.aclose()
+                raise
         return file
 
     async def open_directory(self, path: str) -> Smb2Directory:
