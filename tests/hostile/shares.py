@@ -12,10 +12,14 @@ from smbfuse.client.negotiate import open_source
 from smbfuse.client.shares import Shares
 from smbfuse.config import Config, Login, Network, Secret, Security, Target, Vers
 from smbfuse.errors import SmbError
-from smbfuse.share import DirEntry, OpenIntent, Share
+from smbfuse.share import DirEntry, FileStat, OpenIntent, Share
+from smbfuse.vfs.attrs import Asked, pack, unpack
+from tests.support.script import Tree
 from tests.support.scripted_server import PASSWORD, USER, ScriptedServer
 
-TREE: Final = {"file": b"0123456789", "folder": {"größe 🐙": b"x", "b": b""}, "large": bytes(300_000)}
+CONTENT: Final = b"0123456789"
+NAMES: Final = ("b", "größe 🐙")
+TREE: Final[Tree] = {"file": CONTENT, "folder": dict.fromkeys(NAMES, b"x"), "large": bytes(300_000)}
 TIMEO_S: Final = 2.0
 IN_TIME_S: Final = 4 * TIMEO_S  # for any call, reconnects included
 NOBODY: Final = Login()
@@ -115,14 +119,23 @@ async def survives(share: Share, operation: Operation) -> object:
         try:
             return await operation(share)
         except SmbError as error:
-            assert error.errno in posix.errorcode
-            return error
+            given = error
+    assert given.errno in posix.errorcode
+    return given
+
+
+def is_sane(stat: FileStat) -> bool:
+    """Tell whether what the filesystem keeps of `stat` is what a system call can give."""
+    kept = unpack(pack(Asked(1, 0.0), 0, stat, "name")).stat
+    moments = (kept.created_ns, kept.accessed_ns, kept.written_ns, kept.changed_ns)
+    known = [moment for moment in moments if moment is not None]
+    return 0 <= kept.size < 2**63 and 0 <= kept.allocation < 2**63 and all(abs(moment) < 2**70 for moment in known)
 
 
 async def serves_again(server: ScriptedServer, share: Share) -> None:
     """Demand that nothing of what happened lasts, once the server is an ordinary one again."""
     server.script.clear()
     with trio.fail_after(IN_TIME_S):
-        assert (await share.stat("file")).size == len(TREE["file"])
-        assert await read_file(share) == TREE["file"]
-        assert sorted(entry.name for entry in await list_folder(share)) == sorted(TREE["folder"])
+        assert (await share.stat("file")).size == len(CONTENT)
+        assert await read_file(share) == CONTENT
+        assert sorted(entry.name for entry in await list_folder(share)) == sorted(NAMES)
