@@ -43,7 +43,10 @@ sys.exit(code)' "$@"
 def commit() -> str:
     """Return the commit that is measured, with a + if the tree differs from it."""
     described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    ran = subprocess.run(described, capture_output=True, text=True, check=False, timeout=20)
+    try:
+        ran = subprocess.run(described, capture_output=True, text=True, check=False, timeout=20)
+    except FileNotFoundError:  # the tree came as an archive, to a machine without git
+        return "unknown"
     return ran.stdout.strip() or "unknown"
 
 

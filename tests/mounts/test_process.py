@@ -213,6 +213,9 @@ umount "$3"
 def test_mount_8_and_its_fstab_words_work(
     samba: SambaServer, share_folder: Path, point: Path, installation: Installation, user: User, vers: str
 ) -> None:
+    alone = subprocess.run(["unshare", "--mount", "true"], capture_output=True, text=True, timeout=20, check=False)
+    if alone.returncode != 0:
+        pytest.skip(f"no mount namespace of our own here, as in a chroot: {alone.stderr.strip()}")
     (share_folder / "file").write_text("through mount(8)\n")
     url, options = target(samba, {"vers": vers, "uid": user.uid, "_netdev": True, "nofail": True, "dev": True})
     arguments = [installation.program, f"{url}/{share_folder.name}", point, mount_options(options), user.uid, user.gid]
