@@ -71,6 +71,7 @@ class Ladder:
     """The levels that a server may know for one purpose, best first."""
 
     def __init__(self, levels: Sequence[int]) -> None:
+        self._all = tuple(levels)
         self._levels = list(levels)
         self._proven = False
 
@@ -87,10 +88,16 @@ class Ladder:
         self._proven = self._proven or level == self.level
 
     def step_down(self, level: int, status: int) -> bool:
-        """Tell whether to ask again because the server does not know `level`: of another level from now on."""
+        """Tell whether to ask again because the server does not know `level`: of another level from now on.
+
+        A server that refused every level was not speaking of levels: the next question begins at the top again.
+        """
         if level != self.level:
             return True  # somebody else has stepped down meanwhile
-        if self._proven or status not in NOT_KNOWN or len(self._levels) == 1:
+        if self._proven or status not in NOT_KNOWN:
+            return False
+        if len(self._levels) == 1:
+            self._levels = list(self._all)
             return False
         del self._levels[0]
         return True

@@ -61,8 +61,9 @@ class StatQuery:
             if self._level == PathLevel.PASS_THROUGH_ALL and not refused and not has_id(replies[0].data):
                 refused = NtStatus.INVALID_INFO_CLASS
             if not refused:
-                ladder.worked(self._level)
-                return self._decode(replies)
+                found = self._decode(replies)
+                ladder.worked(self._level)  # not before: what cannot be read proves nothing
+                return found
             if not ladder.step_down(self._level, refused):
                 raise status.error(refused, "QUERY_PATH_INFORMATION", self._path)
             self._level = ladder.level

@@ -25,7 +25,7 @@ from smbfuse.wire.smb1.files import (
 )
 from smbfuse.wire.smb1.header import HEADER_SIZE, SIGNATURE_OFFSET, Command, Flags, Flags2, Header
 from smbfuse.wire.smb1.io import ReadRequest, ReadResponse
-from smbfuse.wire.smb1.levels import FsLevel, PathLevel
+from smbfuse.wire.smb1.levels import FsLevel, PathLevel, QueryFileAllInfo
 from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.message import UNICODE, Block, decode_message, encode_message
 from smbfuse.wire.smb1.negotiate import NT_LM_012, Capabilities, NegotiateRequest, NegotiateResponse, SecurityMode
@@ -283,9 +283,7 @@ class Smb1Server:
                 return part_of(b"", self._volume(QueryFsRequest.decode(parameters).information_level))
             case _:
                 raise Refused(NtStatus.NOT_SUPPORTED)
-        if level != PathLevel.PASS_THROUGH_ALL:
-            raise Refused(NtStatus.INVALID_INFO_CLASS)
-        return part_of(bytes(2), all_information(node).encode())
+        return part_of(bytes(2), _information(level, node))
 
     def _folder(self, pattern: str) -> Node:
         node = self._find(pattern.rpartition("\\")[0])
@@ -316,6 +314,18 @@ class Smb1Server:
         if level == FsLevel.QUERY_FS_ATTRIBUTE_INFO:
             return FileFsAttributeInformation(0x4F, 255, "NTFS").encode()
         raise Refused(NtStatus.INVALID_INFO_CLASS)
+
+
+def _information(level: int, node: Node) -> bytes:
+    whole = all_information(node)
+    match level:
+        case PathLevel.PASS_THROUGH_ALL:
+            return whole.encode()
+        case PathLevel.QUERY_FILE_ALL_INFO:
+            return QueryFileAllInfo(whole.basic, whole.standard, 0, whole.file_name).encode(UNICODE)
+        case PathLevel.PASS_THROUGH_INTERNAL:
+            return whole.internal.encode()
+    raise Refused(NtStatus.INVALID_INFO_CLASS)
 
 
 @dataclass(frozen=True, slots=True)
