@@ -115,8 +115,6 @@ def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler
         if isinstance(error, Interrupted):
             return process.Outcome(Exit.INTERRUPTED, str(error))
         code, sentence = explain(error)
-        if code is Exit.INTERNAL:
-            log.error("the mount ended with a bug", exc_info=error)
         return process.Outcome(code, _in_words(code, sentence, config))
 
     surroundings = Surroundings(

@@ -21,6 +21,7 @@ import trio
 from smbfuse.config import Config
 from smbfuse.daemon import logs
 from smbfuse.daemon.service import Service, Surroundings
+from smbfuse.errors import SmbError
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ def run(config: Config, surroundings: Surroundings, *, explain: Explain, termina
     """
     harden()
     if config.process.foreground:
-        return _serve(config, surroundings, explain=explain, ready=lambda: None)
+        outcome, error = _serve(config, surroundings, explain=explain, ready=lambda: None)
+        log.debug("ended: %s", outcome.sentence or "as wished", exc_info=error)
+        return outcome
     return _run_in_background(config, surroundings, explain=explain, terminal=terminal)
 
 
@@ -55,15 +58,17 @@ def harden() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _serve(config: Config, surroundings: Surroundings, *, explain: Explain, ready: Callable[[], None]) -> Outcome:
-    """Run the mount in this process."""
+def _serve(
+    config: Config, surroundings: Surroundings, *, explain: Explain, ready: Callable[[], None]
+) -> tuple[Outcome, BaseException | None]:
+    """Run the mount in this process; return how it ended, and the error behind that for the log."""
     try:
         if config.process.log_file:
             logs.also_to_file(config.process.log_file)
         trio.run(Service(config, surroundings).run, ready)
     except BaseException as error:
-        return explain(error)
-    return Outcome(0, "")
+        return explain(error), error
+    return Outcome(0, ""), None
 
 
 def _run_in_background(
@@ -88,11 +93,11 @@ def _run_in_background(
             logs.detach(terminal)
             _silence(1, 2)
 
-        outcome = _serve(config, surroundings, explain=explain, ready=ready)
+        outcome, error = _serve(config, surroundings, explain=explain, ready=ready)
         report.say(outcome)
         logs.detach(terminal)  # the parent tells the user; this is for those who read the log later
         if outcome.sentence:
-            log.error("%s", outcome.sentence)
+            log.error("%s", outcome.sentence, exc_info=None if isinstance(error, SmbError) else error)
         code = outcome.code
     finally:
         # Never back into the caller's frames: they belong to the parent.

@@ -1,0 +1,163 @@
+"""The control socket: found by mount point, private, bounded, and only for its user and root."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from smbfuse.daemon import control
+from tests.conftest import ExpectedWarnings
+
+
+def answer(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"you asked": request}
+
+
+async def ask(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    return await trio.to_thread.run_sync(lambda: control.ask(path, request, timeout_s=5))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return control.socket_path(tmp_path / "smbfuse", "/mnt/Größe")
+
+
+async def test_a_request_is_answered_while_it_serves(path: Path) -> None:
+    async with control.serving(path, answer):
+        assert await ask(path, {"request": "status"}) == {"you asked": {"request": "status"}}
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert not path.exists()
+    with pytest.raises(FileNotFoundError):
+        await ask(path, {})
+
+
+async def test_several_requests_on_one_connection(path: Path) -> None:
+    async with control.serving(path, answer):
+        stream = await trio.open_unix_socket(str(path))
+        await stream.send_all(b'{"a": 1}\n{"b": 2}\n')
+        received = b""
+        while received.count(b"\n") < 2:
+            received += await stream.receive_some()
+        assert [json.loads(line) for line in received.splitlines()] == [
+            {"you asked": {"a": 1}},
+            {"you asked": {"b": 2}},
+        ]
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b"\xff\xfe", b"[" * 4000, b""])
+async def test_nonsense_is_answered_as_such(path: Path, line: bytes) -> None:
+    async with control.serving(path, answer):
+        stream = await trio.open_unix_socket(str(path))
+        await stream.send_all(line + b"\n")
+        assert json.loads(await stream.receive_some())["error"].startswith("not ")
+        await stream.aclose()
+
+
+async def test_a_line_without_end_is_cut_off(path: Path) -> None:
+    async with control.serving(path, answer):
+        stream = await trio.open_unix_socket(str(path))
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(b"x" * 4096)
+        await stream.aclose()
+
+
+async def test_a_client_that_says_nothing_is_left(path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    async with control.serving(path, answer):
+        stream = await trio.open_unix_socket(str(path))
+        assert await stream.receive_some() == b""
+        await stream.aclose()
+
+
+async def test_the_socket_of_a_killed_smbfuse_is_replaced(path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    async with control.serving(path, answer):
+        assert await ask(path, {"x": 1}) == {"you asked": {"x": 1}}
+
+
+async def test_the_socket_of_a_later_mount_is_left_alone(path: Path) -> None:
+    async with control.serving(path, answer):
+        path.unlink()
+        path.write_text("another's")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("trap", ["file", "symlink", "open to others"])
+async def test_a_folder_that_is_a_trap_is_not_used(tmp_path: Path, trap: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    folder = tmp_path / "smbfuse"
+    if trap == "file":
+        folder.touch()
+    elif trap == "symlink":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o755)
+    async with control.serving(folder / "x.sock", answer):
+        assert "no control socket" in caplog.text
+    assert not (tmp_path / "elsewhere" / "x.sock").exists()
+
+
+@pytest.mark.root
+async def test_another_user_is_refused_whatever_the_modes_say(
+    tmp_path: Path, path: Path, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("was refused")
+    program = (
+        "import os, socket, sys\nfd = socket.socket(socket.AF_UNIX)\nos.chdir(sys.argv[1])\nos.setuid(65534)\n"
+        "fd.connect(sys.argv[2])\nfd.sendall(b'{}\\n')\nprint(fd.recv(100))"
+    )
+    async with control.serving(path, answer):
+        path.chmod(0o666)
+        path.parent.chmod(0o755)
+        command = [sys.executable, "-c", program, str(path.parent), path.name]
+        ran = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert ran.stdout == b"b''\n", ran.stderr
+
+
+def test_where_sockets_are() -> None:
+    assert control.folder_for(0, "/run/user/0") == Path("/run/smbfuse")
+    assert control.folder_for(1000, "/run/user/1000") == Path("/run/user/1000/smbfuse")
+    assert control.folder_for(1000, "") == Path("/tmp/smbfuse-1000")
+    assert control.folder_for(1000, "relative") == Path("/tmp/smbfuse-1000")
+    one, other = (control.socket_path(Path("/x"), point) for point in ("/mnt/a", "/mnt/b"))
+    assert one != other
+    assert len(str(control.socket_path(Path("/run/user/4294967295/smbfuse"), "/" + "long" * 1000))) < 108
+
+
+def test_asking_somebody_who_does_not_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / "mute"))
+        mute.listen()
+        with pytest.raises(TimeoutError):
+            control.ask(tmp_path / "mute", {}, timeout_s=0.1)
+
+
+def test_sockets_are_found(tmp_path: Path) -> None:
+    for name in ("b.sock", "a.sock", "other"):
+        (tmp_path / name).touch()
+    found = list(control.live_sockets([tmp_path / "missing", tmp_path]))
+    assert [path.name for path in found] == ["a.sock", "b.sock"]
+
+
+def test_the_runtime_folder_is_made_private(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        control.make_folder(tmp_path / "new")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    control.make_folder(tmp_path / "new")
+    assert subprocess.run(["ls", tmp_path / "new"], capture_output=True, check=True).stdout == b""
