@@ -80,9 +80,8 @@ class Message(NamedTuple):
         """Yield each block with what it is decoded to; blocks that nobody here reads are left away."""
         table = RESPONSES if self.header.is_reply else REQUESTS
         for block in self.blocks:
-            last = block is self.blocks[-1]
-            if self.header.is_reply and last and self.header.status not in WITH_DATA:
-                return
+            if self.header.is_reply and not block.words and self.header.status not in WITH_DATA:
+                return  # an error; what a server sends along with one is read
             if block.command in table and not (self.header.is_reply and is_interim(block)):
                 yield block, table[block.command](block, self.strings)
 
