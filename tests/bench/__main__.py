@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reason is not None:
             print(f"Nothing can be measured here: {reason}.", file=sys.stderr)
             return 3
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)  # a log is as wide as its longest row
     user = ordinary_user()
     results: list[Result] = []
     with contextlib.ExitStack() as stack:

@@ -169,11 +169,11 @@ class SambaServer:
         return self.user.owns(path)
 
     def smbclient(self, command: str, *, dialect: str = "SMB3", share: str = "share", timeout_s: float = 60) -> str:
-        """Run one smbclient command line against the share and return its standard output."""
+        """Run one smbclient command line against the share and return all that it said, reports of speed included."""
         argv = ["smbclient", f"--configfile={self.configuration}", f"--port={self.port}", f"//127.0.0.1/{share}"]
         argv += [f"--user={self.user.name}%{self.password}", f"--max-protocol={dialect}", "--command", command]
         argv += ["--option=client min protocol=NT1"]
-        return self._tool(argv, timeout_s=timeout_s)
+        return self._tool(argv, timeout_s=timeout_s, errors_too=True)
 
     def connections(self) -> int:
         """Return how many client connections smbd serves now."""
@@ -263,11 +263,11 @@ class SambaServer:
         self._process.wait(STOP_TIMEOUT_S)
         self._process = None
 
-    def _tool(self, argv: list[str], *, text: str = "", timeout_s: float = 60) -> str:
+    def _tool(self, argv: list[str], *, text: str = "", timeout_s: float = 60, errors_too: bool = False) -> str:
         ran = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
         if ran.returncode != 0:
             raise SambaFailed(f"{argv[0]} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
-        return ran.stdout
+        return ran.stdout + ran.stderr if errors_too else ran.stdout
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, *, pause_s: float = 0.05) -> bool:
