@@ -241,28 +241,39 @@ def _same_second(coarse_ns: int | None, exact_ns: int) -> bool:
 
 
 class AbsentNames:
-    """Names that the server does not have, by folder and folded name, with the spellings the kernel was told of."""
+    """Names that the server does not have, by folder and folded name, each spelling for itself.
+
+    One spelling's absence does not prove another's: a server that is thought to ignore case may not (`case sensitive =
+    yes`). What appears is taken from all of them.
+    """
 
     def __init__(self, most: int = ABSENT_NAMES_MAX) -> None:
         self._most = most
-        self._names: OrderedDict[tuple[int, str], tuple[Asked, frozenset[bytes]]] = OrderedDict()
+        self._count = 0
+        self._names: OrderedDict[tuple[int, str], dict[bytes, Asked]] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._names)
+        return self._count
 
-    def note(self, folder_ino: int, key: str, asked: Asked, shown: bytes) -> None:
+    def note(self, folder_ino: int, key: str, shown: bytes, asked: Asked) -> None:
         """Remember that the server said "no such name" to a question; `shown` is how the kernel spelt it."""
-        _, spellings = self._names.pop((folder_ino, key), (asked, frozenset[bytes]()))
-        self._names[folder_ino, key] = (asked, spellings | {shown})
-        if len(self._names) > self._most:
-            self._names.popitem(last=False)
+        spellings = self._names.setdefault((folder_ino, key), {})
+        self._names.move_to_end((folder_ino, key))
+        self._count += shown not in spellings
+        spellings[shown] = asked
+        while self._count > self._most:
+            _, oldest = self._names.popitem(last=False)
+            self._count -= len(oldest)
 
-    def asked(self, folder_ino: int, key: str) -> Asked | None:
+    def asked(self, folder_ino: int, key: str, shown: bytes) -> Asked | None:
         """Return when the name was last found missing; None: it is not known to be."""
-        found = self._names.get((folder_ino, key))
-        return found[0] if found else None
+        return self._names.get((folder_ino, key), _NO_SPELLINGS).get(shown)
 
-    def appeared(self, folder_ino: int, key: str) -> frozenset[bytes]:
-        """Forget that the name is missing; return the spellings under which the kernel still believes it."""
-        found = self._names.pop((folder_ino, key), None)
-        return found[1] if found else frozenset()
+    def appeared(self, folder_ino: int, key: str) -> set[bytes]:
+        """Forget that the name is missing; return the spellings under which the kernel may still believe it."""
+        spellings = set(self._names.pop((folder_ino, key), ()))
+        self._count -= len(spellings)
+        return spellings
+
+
+_NO_SPELLINGS: Final[dict[bytes, Asked]] = {}

@@ -57,7 +57,12 @@ class Source(Protocol):
 
 
 def request_size(largest_read: int) -> int:
-    """Return how many bytes to ask for at once on a share whose largest read is `largest_read`."""
+    """Return how many bytes to ask for at once on a share whose largest read is `largest_read`.
+
+    Raises: SmbError for a server that takes no read at all.
+    """
+    if largest_read < 1:
+        raise SmbError("the server lets nothing be read: its largest read is 0 bytes")
     size = REQUEST_MAX
     while size > largest_read and size > KERNEL_REQUEST:
         size >>= 1

@@ -118,7 +118,7 @@ class Listing:
         """Return the node of an entry, entered into the table with what the listing told of it."""
         record = self._records[index]
         asked, _, stat, name = unpack(record)
-        gone = self._absent.asked(self.folder.ino, self._home.names.key(name))
+        gone = self._absent.asked(self.folder.ino, self._home.names.key(name), self._names[index])
         if gone is not None and gone.number > asked.number:
             return None
         return self._nodes.place(self.folder, name, stat, asked, listed=True, record=record)
@@ -171,7 +171,9 @@ class Listing:
                 self._escaped += 1
                 name = next(filter(reachable, spellings), shown.decode("utf-8", "surrogatepass"))
             elif spellings[:1] != (name,):
-                self.folder.aliases = {**(self.folder.aliases or {}), shown: name}
+                if self.folder.aliases is None:
+                    self.folder.aliases = {}
+                self.folder.aliases[shown] = name
         self._names.append(shown)
         self._records.append(pack(asked, 0, entry.stat, name))
         children = self.folder.children
@@ -216,7 +218,8 @@ class OpenDirectories:
         self._spawn = spawn
         self._entry = entry
         self._handles: dict[int, Handle] = {}
-        self._listings: dict[int, Listing] = {}
+        self._listings: dict[int, Listing] = {}  # that a new reader may join
+        self._kept = 0  # entries of those that are done
         self._numbers = itertools.count(1)
         self.hits = 0
         self.misses = 0
@@ -313,8 +316,9 @@ class OpenDirectories:
             self.hits += 1
         else:
             self.misses += 1
+            if listing is not None:
+                self._discard(listing)
             listing = self._listings[folder.ino] = Listing(folder, self._nodes, self._absent)
-            self._trim()
             self._spawn(self._run, listing)
         listing.readers += 1
         return listing
@@ -347,7 +351,9 @@ class OpenDirectories:
 
     async def _run(self, listing: Listing) -> None:
         await listing.run()
-        if listing.error is None:
+        if listing.error is None and self._listings.get(listing.folder.ino) is listing:
+            self._kept += len(listing)
+            self._trim()
             await trio.sleep(max(0.0, self._left(listing)))
         self._discard(listing)
 
@@ -355,14 +361,13 @@ class OpenDirectories:
         return listing.began.at + self._lifetimes.listing_s - trio.current_time()
 
     def _discard(self, listing: Listing) -> None:
+        """Let no new reader join a listing."""
         if self._listings.get(listing.folder.ino) is listing:
             del self._listings[listing.folder.ino]
+            if listing.done:
+                self._kept -= len(listing)
 
     def _trim(self) -> None:
-        entries = sum(map(len, self._listings.values()))
-        for listing in list(self._listings.values()):
-            if entries <= KEPT_ENTRIES_MAX:
-                return
-            if not listing.readers:
-                entries -= len(listing)
+        for listing in list(self._listings.values()) if self._kept > KEPT_ENTRIES_MAX else ():
+            if self._kept > KEPT_ENTRIES_MAX and listing.done:
                 self._discard(listing)

@@ -33,7 +33,7 @@ IN_FLIGHT: Final = 8  # requests ahead of need, for one file
 class SharedFile:
     """A file that is open here any number of times, and once on the server. Counts its holders; the last one closes."""
 
-    def __init__(self, node: Node, share: Share, server: OpenFile, files: "OpenFiles") -> None:
+    def __init__(self, node: Node, share: Share, server: OpenFile, files: "OpenFiles", request: int) -> None:
         self.node = node
         self.share = share
         self.data: FileBlocks
@@ -43,7 +43,7 @@ class SharedFile:
         self._files = files
         self._holders = 0
         self._reopening = trio.Lock()
-        self.request = request_size(share.limits.read)
+        self.request = request  # bytes that one fetch asks for
 
     def __repr__(self) -> str:
         return f"<SharedFile {self.node!r} holders={self._holders}>"
@@ -202,18 +202,19 @@ class OpenFiles:
         home, path = self.nodes.locate(node)
         asked = self.nodes.ask(now)
         intent = OpenIntent(self._first_bytes(node, home.share))
+        request = request_size(home.share.limits.read)
         try:
             server = await home.share.open(path, intent)
         except NotFound:
             self.nodes.lost(node, asked)
             raise
         # No await from here on: two opens at once must not make two shared files.
-        if not self.nodes.refresh(node, server.stat, asked):
+        if self.nodes.nameless(node) or not self.nodes.refresh(node, server.stat, asked):
             self.spawn(server.aclose)
             raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
         file = self._shared.get(node.ino)
         if file is None:
-            file = self._shared[node.ino] = SharedFile(node, home.share, server, self)
+            file = self._shared[node.ino] = SharedFile(node, home.share, server, self, request)
         else:
             self.spawn(server.aclose)
         self._adopt_content(file, node.stat())
@@ -246,9 +247,20 @@ class OpenFiles:
         self._read_ahead(handle, offset, end)
         result = await self._blocks.gather(blocks, offset, end)
         if len(result) < end - offset and data is file.data:
-            # Shorter than its attributes say: somebody has cut it.
-            self.nodes.distrust(file.node)
+            await self._check_end(file, offset + len(result))
         return result
+
+    async def _check_end(self, file: SharedFile, end: int) -> None:
+        """Find out why a file ended before its known size: only a file that was cut may read short.
+
+        Cost: 1 round trip.  Raises: SmbError with EIO if the server still says that there is more, and as `Share.stat`.
+        """
+        known = file.data.version
+        home, path = self.nodes.locate(file.node)
+        asked = self.nodes.ask(trio.current_time())
+        stat = await home.share.stat(path)
+        if self.nodes.refresh(file.node, stat, asked) and file.data.version == known and end < file.size:
+            raise SmbError(f"{path!r} ends at byte {end}, says the server, and has {file.size}", errno=posix.EIO)
 
     def _read_ahead(self, handle: Handle, offset: int, end: int) -> None:
         file = handle.file

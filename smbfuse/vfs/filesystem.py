@@ -114,17 +114,17 @@ class Filesystem:
         if self._lookup.is_fresh(node):
             self._lookup.hits += 1
             return self._entry(node)
-        if not self._nodes.nameless(node):
-            self._lookup.misses += 1
+        self._lookup.misses += 1
+        asked = self._nodes.ask(trio.current_time())
+        try:
             home, path = self._nodes.locate(node)
-            asked = self._nodes.ask(trio.current_time())
-            try:
-                if self._nodes.refresh(node, await home.share.stat(path), asked):
-                    return self._entry(node)
-            except NotFound:
+            if self._nodes.refresh(node, await home.share.stat(path), asked):
+                return self._entry(node)
+        except SmbError as error:
+            if isinstance(error, NotFound):
                 self._nodes.lost(node, asked)
-                if not self._files.is_open(node):
-                    raise
+            if error.errno not in (posix.ENOENT, posix.ESTALE) or not self._files.is_open(node):
+                raise
         if self._files.is_open(node):
             return self._entry(node)
         raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)

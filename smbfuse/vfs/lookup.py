@@ -82,13 +82,15 @@ class Lookup:
     async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
         home, _ = self._nodes.locate(folder)
         alias = (folder.aliases or {}).get(name)
-        spellings = (alias,) if alias is not None else home.names.spellings(name)
+        spellings = home.names.spellings(name)
+        if alias is not None:
+            spellings = (alias, *(spelling for spelling in spellings if spelling != alias))
         for spelling in spellings:
             key, node = self._nodes.find(folder, home.names, spelling)
             if node and self.is_fresh(node) and self._nodes.certain(folder, key, node, spelling, name):
                 self.hits += 1
                 return node
-        if all(self._is_absent(folder, home.names.key(spelling)) for spelling in spellings):
+        if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):
             self.hits += 1
             return None
         self.misses += 1
@@ -105,9 +107,11 @@ class Lookup:
             stat = await home.share.stat(f"{path}/{spelling}" if path else spelling)
         except NotFound:
             key, node = self._nodes.find(folder, home.names, spelling)
-            if node is not None and asked.number > node.asked.number:
+            if node is not None and self._nodes.certain(folder, key, node, spelling, shown):
+                if asked.number < node.asked.number:
+                    return node  # made since, and seen by a later question
                 self._nodes.detach(folder, key)
-            self._absent.note(folder.ino, home.names.key(spelling), asked, shown)
+            self._absent.note(folder.ino, home.names.key(spelling), shown, asked)
             return None
         node = self._nodes.place(folder, spelling, stat, asked)
         self._appeared(folder, home.names.key(spelling), shown)
@@ -124,8 +128,8 @@ class Lookup:
         finally:
             self._directories.release(fh)
 
-    def _is_absent(self, folder: Folder, key: str) -> bool:
-        asked = self._absent.asked(folder.ino, key)
+    def _is_absent(self, folder: Folder, key: str, shown: bytes) -> bool:
+        asked = self._absent.asked(folder.ino, key, shown)
         return asked is not None and self._lifetimes.left(asked.at, trio.current_time()) > 0
 
     def _appeared(self, folder: Folder, key: str, shown: bytes) -> None:
@@ -141,7 +145,7 @@ class Lookup:
         if node is not None and self.is_fresh(node):
             self.hits += 1
             return node
-        if self._is_absent(root, key):
+        if self._is_absent(root, key, name):
             self.hits += 1
             return None
         self.misses += 1
@@ -152,7 +156,7 @@ class Lookup:
         except NotFound:
             if root.children.get(key) is node is not None:
                 self._nodes.lost(node, asked)
-            self._absent.note(root.ino, key, asked, name)
+            self._absent.note(root.ino, key, name, asked)
             return None
         self._appeared(root, key, name)
         return self._place_share(root, key, text, share, stat, asked)

@@ -19,7 +19,6 @@ A node's attributes and name are one packed record, decoded on use; a file costs
 import errno as posix
 import itertools
 import logging
-import math
 from typing import Final, Protocol
 
 from smbfuse.errors import SmbError
@@ -187,11 +186,6 @@ class NodeTable:
         if not others:
             self._links.pop(node.ino, None)
         self.collect(node)
-
-    def distrust(self, node: Node) -> None:
-        """Let what is known of a node be asked for again: something showed that it is no longer so."""
-        known = node.known()
-        node.record = pack(known.asked._replace(at=-math.inf), known.generation, known.stat, known.name)
 
     # -- life
 

@@ -78,13 +78,16 @@ def test_lifetimes_run_from_when_the_question_was_sent() -> None:
 def test_absent_names_are_bounded_and_know_their_spellings() -> None:
     absent = AbsentNames(most=3)
     for number, name in enumerate("abcd"):
-        absent.note(1, name, Asked(number, 0.0), name.encode())
+        absent.note(1, name, name.encode(), Asked(number, 0.0))
     assert len(absent) == 3
-    assert absent.asked(1, "a") is None
-    absent.note(1, "d", Asked(9, 0.0), b"D")
-    assert absent.asked(1, "d") == Asked(9, 0.0)
+    assert absent.asked(1, "a", b"a") is None
+    absent.note(1, "d", b"D", Asked(9, 0.0))
+    assert absent.asked(1, "d", b"D") == Asked(9, 0.0)
+    assert absent.asked(1, "d", b"d") == Asked(3, 0.0)
+    assert absent.asked(2, "d", b"d") is None
     assert absent.appeared(1, "d") == {b"d", b"D"}
-    assert absent.appeared(1, "d") == frozenset()
+    assert absent.appeared(1, "d") == set()
+    assert len(absent) == 1
 
 
 class _Nobody:

@@ -278,6 +278,16 @@ async def test_a_shortened_name_is_found_without_a_listing_before(mount: Mount) 
     assert (await other.fs.lookup(await other.ino("d"), b"x~0123abcd")).stat.ino == 0
 
 
+async def test_a_name_listed_in_one_mapping_and_made_again_in_the_other_is_found(mount: Mount) -> None:
+    share = MemShare()
+    share.add("d/a\uf03ab", b"sfu")
+    mounted = await mount(share, cache=Cache(attributes_s=0.0, directories_s=0.0))
+    await mounted.entries("d")
+    share.remove("d/a\uf03ab")
+    share.add("d/a\uf022b", b"sfm!")
+    assert (await mounted.find("d/a:b")).stat.size == 4
+
+
 async def test_no_cache_lists_anew_each_time(mount: Mount) -> None:
     share = folder_of(3)
     mounted = await mount(share, cache=Cache(mode=CacheMode.NONE))

@@ -181,6 +181,50 @@ async def test_a_file_that_shrank_reads_short_and_is_asked_about_again(mount: Mo
     assert (await mounted.fs.getattr(ino)).stat.size == 5
 
 
+async def test_a_file_that_ends_before_its_size_is_an_error_and_not_a_shorter_file(mount: Mount) -> None:
+    share = MemShare()
+    share.add("f", content(1000), size=200_000)
+    mounted = await mount(share)
+    opened = await mounted.fs.open(await mounted.ino("f"), 0)
+    with pytest.raises(SmbError) as broken:
+        await mounted.fs.read(opened.fh, 0, 4096)
+    assert broken.value.errno == errno.EIO
+
+
+async def test_a_server_that_takes_no_reads(mount: Mount) -> None:
+    share = MemShare(limits=Limits(read=0, write=1, transact=1, in_flight=1))
+    share.add("f", content(10))
+    mounted = await mount(share)
+    with pytest.raises(SmbError):
+        await mounted.fs.open(await mounted.ino("f"), 0)
+    assert share.open_files == 0
+
+
+async def test_an_open_whose_file_loses_its_name_meanwhile_leaves_no_handle(mount: Mount) -> None:
+    share = MemShare()
+    share.add("f", b"old", file_id=77)
+    mounted = await mount(share, cache=EAGER)
+    ino = await mounted.ino("f")
+    failed: list[int] = []
+
+    async def opener() -> None:
+        try:
+            await mounted.fs.open(ino, 0)
+        except SmbError as error:
+            failed.append(error.errno)
+
+    async with trio.open_nursery() as nursery:
+        with share.held("open"):
+            nursery.start_soon(opener)
+            await wait_all_tasks_blocked()
+            share.remove("f")
+            share.add("f", b"new", file_id=78)
+            await mounted.ino("f")
+    await wait_all_tasks_blocked()
+    assert failed == [errno.ESTALE]
+    assert share.open_files == 0
+
+
 async def test_without_a_cache_every_read_asks(mount: Mount) -> None:
     share = MemShare(limits=Limits(read=60 * KIB, write=1, transact=1, in_flight=1))
     share.add("f", content(MIB))

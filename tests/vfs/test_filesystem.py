@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import json
 import stat as posix
 
@@ -11,11 +12,20 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, View
 from smbfuse.errors import Denied, NotFound, SmbError, Timeout
-from smbfuse.share import Attributes
-from tests.support.mem_share import MemShare
+from smbfuse.share import Attributes, Features
+from tests.support.mem_share import MemNode, MemShare
 from tests.vfs.mounted import Mount
 
 DENIED = 0xC0000022
+
+
+def _exact(share: MemShare, path: str) -> MemNode:
+    at = share.root
+    for name in filter(None, path.split("/")):
+        if name not in at.children:
+            raise NotFound(path, status=0xC0000034)
+        at = at.children[name]
+    return at
 
 
 async def test_a_lookup_costs_one_round_trip_or_none(mount: Mount, autojump_clock: MockClock) -> None:
@@ -48,7 +58,7 @@ async def test_the_kernel_may_keep_an_answer_as_long_as_it_is_good_and_no_longer
 async def test_a_name_that_is_not_there_is_remembered(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     mounted = await mount(share)
-    for name in (b"none", b"none", b"NONE"):
+    for name in (b"none", b"none"):
         entry = await mounted.fs.lookup(1, name)
         assert (entry.stat.ino, entry.entry_timeout_s > 0) == (0, True)
     assert share.calls["stat"] == 1
@@ -67,7 +77,25 @@ async def test_a_name_that_appears_is_taken_from_every_spelling_the_kernel_belie
     share.add("None")
     await trio.sleep(1.1)
     await mounted.fs.lookup(1, b"None")
-    assert {name for _, name in mounted.kernel.entries} >= {b"none"}
+    assert {name for _, name in mounted.kernel.entries} == {b"none", b"NONE"}
+
+
+async def test_a_server_that_minds_case_without_saying_so(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare(case_sensitive=True)
+    share.features = Features.NONE
+    share.add("Foo", b"bytes")
+    share.node = functools.partial(_exact, share)  # type: ignore[method-assign]
+    mounted = await mount(share)
+    ino = await mounted.ino("Foo")
+    opened = await mounted.fs.open(ino, 0)
+    assert await mounted.ino("FOO") == 0
+    assert await mounted.ino("Foo") == ino
+    assert b"Foo" in await mounted.names()
+    await trio.sleep(1.1)
+    assert await mounted.ino("FOO") == 0
+    assert await mounted.ino("Foo") == ino
+    assert (await mounted.fs.getattr(ino)).stat.nlink == 1
+    await mounted.fs.release(opened.fh)
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"a\\b", b"x" * 300])
@@ -136,6 +164,25 @@ async def test_getattr_of_a_name_that_is_gone(mount: Mount, autojump_clock: Mock
     with pytest.raises(NotFound):
         await mounted.fs.getattr(ino)
     assert (1, b"a") in mounted.kernel.entries
+    with pytest.raises(SmbError) as stale:
+        await mounted.fs.getattr(ino)
+    assert stale.value.errno == errno.ESTALE
+
+
+async def test_a_file_in_a_folder_that_went_shows_its_last_attributes_while_open(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("d/f", b"bytes")
+    mounted = await mount(share)
+    ino = await mounted.ino("d/f")
+    opened = await mounted.fs.open(ino, 0)
+    share.remove("d")
+    await trio.sleep(2)
+    assert await mounted.ino("d") == 0
+    assert (await mounted.fs.getattr(ino)).stat.size == 5
+    assert bytes(await mounted.fs.read(opened.fh, 0, 9)) == b"bytes"
+    await mounted.fs.release(opened.fh)
     with pytest.raises(SmbError) as stale:
         await mounted.fs.getattr(ino)
     assert stale.value.errno == errno.ESTALE
