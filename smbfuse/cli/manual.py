@@ -14,7 +14,8 @@ usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
 
 Mount an SMB share as an ordinary user; `fusermount3 -u MOUNTPOINT` undoes it.
 
-SOURCE is //host/share, //host/share/folder, //host for the whole server, or smb://[domain;][user@]host[:port]/share.
+SOURCE is //host/share, //host/share/folder, //host for the whole server, or
+smb://[domain;][user@]host[:port]/share/folder.
 """
 
 FLAGS: Final[Mapping[str, str]] = {
@@ -90,8 +91,9 @@ def _groups(options: Iterable[Option]) -> dict[str, list[Option]]:
 
 def _spelling(option: Option) -> str:
     value = f"={option.metavar}" if option.metavar and option.takes is not Takes.FLAG else ""
-    negation = "[no]" if option.negatable else ""
-    return ", ".join(f"{negation}{name}{value}" for name in option.names)
+    if option.negatable:
+        return ", ".join(f"[no_]{name}" if "_" in name else f"[no]{name}" for name in option.names)
+    return ", ".join(f"{name}{value}" for name in option.names)
 
 
 def _explained(option: Option) -> str:

@@ -120,6 +120,8 @@ class OptionTable:
                 self._add(name, one, on=True)
                 if one.negatable:
                     self._add("no" + name, one, on=False)
+                    if "_" in name:
+                        self._add("no_" + name, one, on=False)
 
     def names(self) -> list[str]:
         """Return every name that is understood."""

@@ -66,5 +66,5 @@ async def open_source(config: Config, nursery: trio.Nursery) -> ShareSource:
 
 
 if __name__ == "__main__":
-    service.open_source = open_source  # type: ignore[assignment]
+    service.open_source = open_source  # type: ignore[attr-defined,assignment]
     sys.exit(main())
