@@ -154,15 +154,17 @@ class Smb2Session:
         if reply.status != NtStatus.SUCCESS:
             raise status.error(reply.status, "TREE_CONNECT", where)
         answer = TreeConnectResponse.decode(reply.element)
-        tree = Tree(reply.tree_id, seal=bool(answer.share_flags & ShareFlags.ENCRYPT_DATA))
+        tree = Tree(reply.tree_id, seal=False)
         try:
             if answer.share_type != ShareType.DISK:
                 raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
-            protection = self.engine.protection
-            if tree.seal and not (protection is not None and protection.can_seal):
-                raise SecurityRefused(
-                    f"{where} demands encryption, which this login has not; log in with a user and SMB 3.0 or better"
-                )
+            if answer.share_flags & ShareFlags.ENCRYPT_DATA:
+                protection = self.engine.protection
+                if protection is None or not protection.can_seal:
+                    raise SecurityRefused(
+                        f"{where} demands encryption, which this login has not; log in with a user and SMB 3.0 or better"
+                    )
+                tree = tree._replace(seal=True)
             if not self._validated:
                 await self._validate_negotiation(tree)
                 self._validated = True
