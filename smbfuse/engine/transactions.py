@@ -83,9 +83,14 @@ class _Half:
         self.total = total
 
     def put(self, piece: bytes | memoryview, displacement: int) -> None:
-        """Place one part's bytes."""
+        """Place one part's bytes, which must not be more than are missing."""
+        if not piece:
+            return
+        total = self.limit if self.total is None else self.total
+        if self.received + len(piece) > total:
+            raise DecodeError(f"a transaction's part of {len(piece)} bytes, where {total - self.received} were missing")
         if self.buffer is None:
-            self.buffer = bytearray(self.limit if self.total is None else self.total)
+            self.buffer = bytearray(total)
         self.buffer[displacement : displacement + len(piece)] = piece
         self.received += len(piece)
 
@@ -100,8 +105,8 @@ class _Half:
 class Assembly:
     """Puts the parts of one response together, by displacement.
 
-    Bounds: no more bytes than the request allowed, and each part brings some, so a response ends. Totals may shrink on
-    the way. A response in one part is handed on as views, without a copy.
+    Bounds: no more bytes than the request allowed, and each part brings some of them, so a response ends. Totals may
+    shrink on the way. A response in one part is handed on as views, without a copy.
     """
 
     __slots__ = ("_data", "_parameters", "_whole")
@@ -114,7 +119,7 @@ class Assembly:
     def add(self, part: TransactionPart) -> bool:
         """Take the next part; True when the response is complete.
 
-        Raises DecodeError for a part that announces too much, or brings nothing.
+        Raises DecodeError for a part that announces too much, brings what came before, or brings nothing.
         """
         first = self._parameters.total is None
         self._parameters.expect(part.total_parameter_count)
