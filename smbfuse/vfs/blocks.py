@@ -99,7 +99,7 @@ class FileBlocks:
         self._blocks: list[Block] = []
         self.version = version
         self.pending = 0  # bytes on their way
-        self.current = True  # False once the cache has dropped the file
+        self.current = True  # False once the cache has dropped the file: what arrives is not kept
 
     def hit(self, offset: int, end: int) -> memoryview | None:
         """Return [offset, end) if one block holds all of it, else None. The hot path: no await, no copy."""
@@ -199,6 +199,12 @@ class BlockCache:
             return known
         self.drop(ino)
         file = self._files[ino] = FileBlocks(self, ino, version)
+        return file
+
+    def passing(self, version: Version) -> FileBlocks:
+        """Return a file whose blocks are kept by nobody but their readers: for reads past the cache."""
+        file = FileBlocks(self, 0, version)
+        file.current = False
         return file
 
     def holds(self, ino: int, version: Version, end: int) -> bool:

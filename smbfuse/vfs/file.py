@@ -18,7 +18,7 @@ from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import NotFound, SmbError, StaleHandle
 from smbfuse.share import FileStat, Kind, OpenFile, OpenIntent, Share
 from smbfuse.vfs.attrs import Lifetimes, version
-from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, read_fully, request_size
+from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, request_size
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Opened
@@ -27,7 +27,8 @@ from smbfuse.vfs.readahead import Readahead
 log = logging.getLogger(__name__)
 
 FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
-IN_FLIGHT: Final = 8  # requests ahead of need, for one file
+IN_FLIGHT: Final = 8 << 20  # bytes on their way for one file, ahead of need: 8 requests where they are large
+SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever reads nothing ahead
 
 
 class SharedFile:
@@ -264,17 +265,16 @@ class OpenFiles:
 
     def _read_ahead(self, handle: Handle, offset: int, end: int) -> None:
         file = handle.file
-        room = min(self._blocks.room(), IN_FLIGHT * file.request - file.data.pending)
+        requests = max(1, file.share.limits.in_flight - SPARE_REQUESTS)
+        room = min(self._blocks.room(), min(IN_FLIGHT, requests * file.request) - file.data.pending)
         for start, stop in handle.readahead.advise(offset, end, file.size, max(0, room)):
             _, fresh = file.data.claim(start, stop, file.request)
             self._blocks.fetch(fresh, file, ahead=True)
 
     async def _read_uncached(self, file: SharedFile, offset: int, length: int) -> memoryview | bytes:
-        file.hold()
-        try:
-            return await read_fully(file, offset, length)
-        finally:
-            file.let_go()
+        blocks, fresh = self._blocks.passing(file.data.version).claim(offset, offset + length, file.request)
+        self._blocks.fetch(fresh, file, ahead=False)
+        return await self._blocks.gather(blocks, offset, offset + length)
 
 
 def _refuse(node: Node, flags: int) -> None:

@@ -84,7 +84,7 @@ class Names:
         The kernel never hands over a '/' or NUL. Bytes that are no WTF-8 name nothing.
         """
         text = from_wtf8(name)
-        if text is None:
+        if not text:
             return ()
         if is_plain(text):
             return (text,)

@@ -58,6 +58,24 @@ async def test_a_large_file_is_read_in_large_requests_several_in_flight(mount: M
     assert 8 <= share.most_in_flight <= 10
 
 
+async def test_reading_ahead_leaves_room_in_a_narrow_window(mount: Mount) -> None:
+    share = MemShare(limits=Limits(read=60 * KIB, write=1, transact=1, in_flight=6))
+    share.add("f", content(4 * MIB))
+    share.delays["read"] = 0.001
+    mounted = await mount(share)
+    assert await mounted.read_all("f") == content(4 * MIB)
+    assert 4 <= share.most_in_flight <= 6 + 1  # what somebody waits for is never held back
+
+
+async def test_small_requests_fill_a_wide_window(mount: Mount) -> None:
+    share = MemShare(limits=Limits(read=60 * KIB, write=1, transact=1, in_flight=50))
+    share.add("f", content(16 * MIB))
+    share.delays["read"] = 0.001
+    mounted = await mount(share)
+    await mounted.read_all("f")
+    assert share.most_in_flight > 30
+
+
 async def test_reads_beyond_the_end_are_empty(mount: Mount) -> None:
     share = MemShare()
     share.add("f", content(100))
@@ -234,6 +252,7 @@ async def test_without_a_cache_every_read_asks(mount: Mount) -> None:
     for _ in range(2):
         assert bytes(await mounted.fs.read(opened.fh, 5, MIB)) == content(MIB)[5:]
     assert len(share.reads) >= 2 * 17
+    assert share.most_in_flight > 10  # one read is several requests, at once
     share.write("f", b"x" * 10)
     assert bytes(await mounted.fs.read(opened.fh, 5, 100)) == b"x" * 5
     assert mounted.fs.statistics().blocks.held == 0

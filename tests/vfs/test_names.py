@@ -70,7 +70,7 @@ def test_trailing_characters_are_decoded_at_the_end_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [b"\xff", b"a\x80", b"\xc3", b"\xed\xa0\xbd\xed\xb8\x80", b"\xc0\xaf"], ids=lambda name: name.hex()
+    "name", [b"", b"\xff", b"a\x80", b"\xc3", b"\xed\xa0\xbd\xed\xb8\x80", b"\xc0\xaf"], ids=lambda name: name.hex()
 )
 def test_bytes_that_are_no_wtf8_name_nothing(name: bytes) -> None:
     assert names().spellings(name) == ()
