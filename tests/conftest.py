@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
 from tests.support.mounts import Mount, Options, mounted
 from tests.support.samba import FOLDER_NAME, SambaServer, samba_server, smbd_path
@@ -19,14 +19,8 @@ from tests.support.users import Installation, User, installation_for, ordinary_u
 
 FUSE_DEVICE: Final = Path("/dev/fuse")
 
-# A shared machine makes deadlines of milliseconds fail by chance. `./dev fuzz` says how many examples it wants.
+# A shared machine makes deadlines of milliseconds fail by chance.
 settings.register_profile("default", deadline=None)
-settings.register_profile(
-    "fuzz",
-    deadline=None,
-    max_examples=int(os.environ.get("SMBFUSE_FUZZ_EXAMPLES", "20000")),
-    suppress_health_check=[HealthCheck.too_slow],
-)
 settings.load_profile("default")
 
 

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import pstats
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,10 @@ from rich.table import Table
 from tests.bench.peers import fixed_ports
 from tests.bench.rows import ROWS, Bench, Result
 from tests.conftest import missing_for_mounts, missing_samba
+from tests.support.commit import commit
 from tests.support.folders import public_folder
 from tests.support.samba import samba_server
-from tests.support.users import ROOT, Installation, installation_for, ordinary_user
+from tests.support.users import Installation, installation_for, ordinary_user
 
 PROFILED_FUNCTIONS: Final = 30
 
@@ -38,16 +38,6 @@ finally:
     profile.dump_stats(os.path.join(os.environ["PROFILE"], str(os.getpid())))
 sys.exit(code)' "$@"
 """
-
-
-def commit() -> str:
-    """Return the commit that is measured, with a + if the tree differs from it."""
-    described = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    try:
-        ran = subprocess.run(described, capture_output=True, text=True, check=False, timeout=20)
-    except FileNotFoundError:  # the tree came as an archive, to a machine without git
-        return "unknown"
-    return ran.stdout.strip() or "unknown"
 
 
 def print_table(console: Console, results: Sequence[Result]) -> None:

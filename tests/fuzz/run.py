@@ -9,20 +9,18 @@ import argparse
 import json
 import multiprocessing
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tests.fuzz.decoders import Target
 from tests.fuzz.decoders import targets as decoders
 from tests.fuzz.engines import targets as engines
 from tests.fuzz.runner import Outcome, fuzz
-
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.support.commit import commit
 
 
 def all_targets() -> dict[str, Target]:
@@ -54,7 +52,7 @@ def report(outcomes: Sequence[Outcome], seed: str, seconds: float) -> dict[str, 
     """Return the result as plain data."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "python": platform.python_version(),
         "seed": seed,
         "seconds": round(seconds),
@@ -86,11 +84,6 @@ def markdown(result: dict[str, Any]) -> str:
     for one in result["targets"]:
         lines += [f"\n`{one['name']}`: {failure}" for failure in one["failures"]]
     return "\n".join(lines) + "\n"
-
-
-def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
