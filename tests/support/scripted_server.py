@@ -10,7 +10,7 @@ It speaks SMB2 and SMB1, whichever the client begins with.
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ class ScriptedServer:
         self._smb2 = smb2
         self._ready = threading.Event()
         self._scope: trio.CancelScope | None = None
+        self._open: set[trio.CancelScope] = set()
         self._token: trio.lowlevel.TrioToken | None = None
 
     @classmethod
@@ -72,6 +73,20 @@ class ScriptedServer:
         if server.errors:
             raise server.errors[0]
 
+    def change(self, **smb2: Any) -> None:
+        """Be another SMB2 server for the connections to come, and end those there are."""
+        self._smb2.update(smb2)
+        self._in_thread(self._hang_up)
+
+    def _in_thread(self, call: Callable[[], object]) -> None:
+        if self._token is not None:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(call)
+
+    def _hang_up(self) -> None:
+        for scope in self._open:
+            scope.cancel()
+
     def _run(self) -> None:
         try:
             trio.run(self._serve)
@@ -87,13 +102,17 @@ class ScriptedServer:
             await trio.serve_listeners(self._connection, [listener])
 
     def _stop(self) -> None:
-        token, scope = self._token, self._scope
-        if token is not None and scope is not None:
-            with contextlib.suppress(trio.RunFinishedError):
-                token.run_sync_soon(scope.cancel)
+        if self._scope is not None:
+            self._in_thread(self._scope.cancel)
 
     async def _connection(self, stream: trio.SocketStream) -> None:
         self.connections += 1
+        with trio.CancelScope() as scope:
+            self._open.add(scope)
+            await self._talk(stream)
+        self._open.discard(scope)
+
+    async def _talk(self, stream: trio.SocketStream) -> None:
         states: dict[bool, Smb1Server | Smb2Server] = {}
         with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             packets = _Packets(stream)

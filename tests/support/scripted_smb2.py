@@ -275,7 +275,7 @@ class Smb2Server:
             self._acceptor = spnego.server(protocol="ntlm" if raw else "negotiate", options=options)
         try:
             answer = self._acceptor.step(token) or b""
-        except spnego.exceptions.SpnegoError:
+        except (spnego.exceptions.SpnegoError, ValueError):  # ValueError: a token that comes out of order
             raise Refused(NtStatus.LOGON_FAILURE) from None
         if not self._acceptor.complete:
             related.interim = NtStatus.MORE_PROCESSING_REQUIRED
