@@ -273,7 +273,11 @@ class Smb1Session:
                 "leave out noextsec, or choose another sec=",
                 reason=Reason.LOGIN_NOT_ALLOWED,
             )
-        if reply.status not in (NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED):
+        # Only blobs can be asked for more: whoever has answered a challenge is let in or not.
+        accepted = [NtStatus.SUCCESS]
+        if isinstance(request, SessionSetupExtendedRequest):
+            accepted.append(NtStatus.MORE_PROCESSING_REQUIRED)
+        if reply.status not in accepted:
             raise status.login_refused(reply.status, user=self._login.user, host=self._target.host)
         self.engine.login_as(reply.uid)
         return reply, SessionSetupResponse.decode_block(reply.block, self.engine.strings)
