@@ -75,7 +75,7 @@ class Service:
                     await self._live(ready)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise _cause(group)  # noqa: B904 - nurseries wrap what went wrong; nobody needs the wrapping
+            raise _cause(group) from None
         if not self._ready:
             raise Interrupted("interrupted before the mount was ready")
 
@@ -148,7 +148,7 @@ class Service:
                 with trio.CancelScope(shield=True):
                     await mount.detach()
                     # A thread that tells the kernel something uses the session.
-                    if await trio.to_thread.run_sync(kernel.close):
+                    if await trio.to_thread.run_sync(kernel.close, limiter=trio.CapacityLimiter(1)):
                         mount.close()
                     else:
                         mount.abort()

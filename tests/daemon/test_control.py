@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from smbfuse.daemon import control
 from tests.conftest import ExpectedWarnings

@@ -9,6 +9,7 @@ from typing import Any
 import pyfuse3
 import pytest
 import trio
+import trio.testing
 from pyfuse3 import FUSEError
 
 from smbfuse.errors import ConnectionLost, NotFound, SmbError

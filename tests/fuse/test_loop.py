@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pyfuse3
 import pytest
 import trio
+import trio.testing
 
 from smbfuse.fuse import loop
 from tests.fuse.conftest import Served
