@@ -18,6 +18,7 @@ from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, ProtocolError, SecurityRefused
 from smbfuse.security.login import begin_login
 from smbfuse.security.signing import Md5Mac
+from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import control, files, io, trans2
 from smbfuse.wire.smb1.header import SIGNATURE_OFFSET, Flags, decode_header
@@ -38,6 +39,9 @@ SESSION_ID: Final = 0x1122334455667788
 _MOST_ROUNDS: Final = 16  # of asking and answering, until a dialogue is over
 _LOGIN_SHARE: Final = 0.02  # NTLM is another's code and slow: a token takes a millisecond
 
+# A session that the server has forgotten cannot be signed for; whoever forges that could cut the connection as well.
+_BELIEVED_UNSIGNED: Final = frozenset({NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_SESSION_EXPIRED})
+
 Engine = Smb1Engine | Smb2Engine
 Answer = Callable[[memoryview], Sequence[bytes]]
 
@@ -46,9 +50,9 @@ def targets() -> list[Target]:
     """Return the engines, in the states that treat a server's bytes differently, and the logins."""
     found = []
     for name, (make, answer) in _ENGINES.items():
-        dialogue = _dialogue(make, answer())
+        dialogue, honest = _dialogue(make, answer())
         seeds = (dialogue, *(dialogue[at:] + dialogue[:at] for at in _boundaries(dialogue)))
-        found.append(Target(f"engine.{name}", _Feeder(make), seeds, errors=()))
+        found.append(Target(f"engine.{name}", _Feeder(make, honest), seeds, errors=()))
     errors = (AuthenticationFailed, ProtocolError, SecurityRefused)
     found += [
         Target("login.first_token", _first_token, (_SPNEGO_HINT, _CHALLENGE), errors=errors, share=_LOGIN_SHARE),
@@ -59,10 +63,14 @@ def targets() -> list[Target]:
 
 
 class _Feeder:
-    """Gives a stream to a new engine, as a connection does."""
+    """Gives a stream to a new engine, as a connection does.
 
-    def __init__(self, make: Callable[[], Engine]) -> None:
+    An engine that verifies may believe nothing but the `honest` replies, whatever became of the bytes.
+    """
+
+    def __init__(self, make: Callable[[], Engine], honest: frozenset[bytes]) -> None:
         self._make = make
+        self._honest = honest
 
     def __call__(self, stream: bytes) -> None:
         engine = self._make()
@@ -83,6 +91,9 @@ class _Feeder:
         for exchange in exchanges:
             assert exchange.done, f"{exchange!r} has no end"
             assert exchange.error is not None or exchange.replies, f"{exchange!r} ended with nothing"
+            for reply in exchange.replies if engine.protection is not None else ():
+                believed = _bytes_of(reply) in self._honest or reply.status in _BELIEVED_UNSIGNED
+                assert believed, f"{exchange!r} took a forged reply"
         assert engine.statistics().in_flight == engine.statistics().queued == 0
 
 
@@ -106,8 +117,8 @@ def _boundaries(stream: bytes) -> Iterator[int]:
         yield at
 
 
-def _dialogue(make: Callable[[], Engine], answer: Answer) -> bytes:
-    """Return all that an ordinary server says to the requests of `_submit`."""
+def _dialogue(make: Callable[[], Engine], answer: Answer) -> tuple[bytes, frozenset[bytes]]:
+    """Return all that an ordinary server says to the requests of `_submit`, and what reaches those who asked."""
     engine = make()
     exchanges = _submit(engine)
     stream = b""
@@ -117,7 +128,14 @@ def _dialogue(make: Callable[[], Engine], answer: Answer) -> bytes:
                 stream += nbss.frame(len(reply)) + reply
                 engine.arrived(memoryview(bytearray(reply)))
     assert all(exchange.done and exchange.error is None for exchange in exchanges), exchanges
-    return stream
+    return stream, frozenset(_bytes_of(reply) for exchange in exchanges for reply in exchange.replies)
+
+
+def _bytes_of(reply: Any) -> bytes:
+    """Return what a reply was made of; of a transaction what its parts are together, in whatever order they came."""
+    if hasattr(reply, "element"):
+        return bytes(reply.element)
+    return bytes(reply.parameters) + bytes(reply.data) or bytes(reply.block.pdu)
 
 
 def _submit(engine: Engine) -> list[Exchange[Any]]:
