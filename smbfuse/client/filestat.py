@@ -60,22 +60,20 @@ def kind_of_point(point: ReparsePoint, attributes: int) -> Kind:
 
 
 def of_entry(entry: DirectoryEntry) -> DirEntry:
-    """Return one entry of a listing."""
+    """Return one entry of a listing. Hot: positional arguments cost half of what names cost."""
     (name, created, accessed, written, changed, size, allocation, attributes, ea_size, file_id) = entry
-    return DirEntry(
-        name,
-        FileStat(
-            kind=kind_of(attributes, ea_size),
-            size=size,
-            allocation=allocation,
-            attributes=attributes,
-            created_ns=filetime_to_ns(created),
-            accessed_ns=filetime_to_ns(accessed),
-            written_ns=filetime_to_ns(written),
-            changed_ns=filetime_to_ns(changed),
-            file_id=known_file_id(file_id),
-        ),
+    stat = FileStat(
+        kind_of(attributes, ea_size),
+        size,
+        allocation,
+        attributes,
+        filetime_to_ns(created),
+        filetime_to_ns(accessed),
+        filetime_to_ns(written),
+        filetime_to_ns(changed),
+        known_file_id(file_id),
     )
+    return DirEntry(name, stat)
 
 
 def of_all_information(information: FileAllInformation, *, volume_id: int | None) -> FileStat:

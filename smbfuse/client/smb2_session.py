@@ -209,7 +209,7 @@ class Smb2Session:
 
     async def _step(self, exchange: LoginExchange, token: bytes) -> bytes:
         if self._login.sec is Sec.KRB5:
-            return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps)
+            return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps, abandon_on_cancel=True)
         return exchange.step(token)
 
     def _accept(self, exchange: LoginExchange, answer: SessionSetupResponse, reply: Reply, security: Security) -> None:
