@@ -59,11 +59,14 @@ def one_status(mountpoint: str, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def all_statuses(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the status of every mount that answers, by mount point; a socket that is left over is passed over."""
+    """Return the status of every mount that answers, by mount point; a socket that a killed one left is taken away."""
     found = []
-    for path in control.live_sockets(folders):
+    for path in control.sockets(folders):
         try:
             status = control.ask(path, {"request": "status"}).get("status")
+        except ConnectionRefusedError:
+            control.bury(path)
+            continue
         except (OSError, ValueError):
             continue
         if isinstance(status, dict):

@@ -108,7 +108,13 @@ def ask(path: Path, request: Mapping[str, Any], *, timeout_s: float = _PATIENCE_
     return answer
 
 
-def live_sockets(folders: Sequence[Path]) -> Iterator[Path]:
+def bury(path: Path) -> None:
+    """Take away a socket that nobody listens on any more: its smbfuse was killed."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def sockets(folders: Sequence[Path]) -> Iterator[Path]:
     """Yield the sockets in `folders`; whether somebody answers on them is another question."""
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -116,16 +122,21 @@ def live_sockets(folders: Sequence[Path]) -> Iterator[Path]:
 
 
 def _listen(path: Path) -> trio.socket.SocketType:
-    """Bind and listen. A socket that is there already belongs to a smbfuse that was killed: one mount, one smbfuse."""
-    _remove(path)
+    """Bind and listen. A socket that is there already belongs to a smbfuse that was killed: one mount, one smbfuse.
+
+    The name appears when somebody listens behind it, so that who finds nobody there may take it away.
+    """
+    unborn = path.with_suffix(f".{os.getpid()}")
+    _remove(unborn)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         before = os.umask(0o177)
         try:
-            listener.bind(str(path))
+            listener.bind(str(unborn))
         finally:
             os.umask(before)
         listener.listen(_BACKLOG)
+        unborn.rename(path)
     except BaseException:
         listener.close()
         raise

@@ -80,10 +80,9 @@ class FuseMount:
             nursery.cancel_scope.cancel()
 
     async def detach(self) -> None:
-        """Undo the mount if it is still there, also when it is in use. Callers inside are answered for 2 s more."""
+        """Undo the mount if it is still there, also when it is in use: who is inside stays inside."""
         if self.attached():
             await trio.to_thread.run_sync(unmount, self.mountpoint, limiter=_unmount_threads, abandon_on_cancel=True)
-            await trio.lowlevel.checkpoint()
 
     async def finish(self) -> None:
         """Detach, give callers inside a moment, then end `serve`."""

@@ -51,9 +51,13 @@ def run(environ: Mapping[str, str], capsys: pytest.CaptureFixture[str], *argumen
     return capsys.readouterr().out
 
 
-def test_json_lists_every_mount_that_answers(environ: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lists_every_mount_that_answers_and_buries_the_dead(
+    environ: Mapping[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert (tmp_path / "d.sock").exists()
     told = json.loads(run(environ, capsys, "--json"))
     assert [one["mountpoint"] for one in told] == ["/mnt/[bold]x\x1b[2J", "/mnt/a", "/mnt/z"]
+    assert sorted(path.stem for path in tmp_path.glob("*.sock")) == ["a", "b", "c", "e"]
 
 
 def test_the_table_shows_names_as_they_are(
@@ -89,6 +93,6 @@ def test_what_cannot_be_told(environ: Mapping[str, str], arguments: Sequence[str
 def test_no_mounts(
     environ: Mapping[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "live_sockets", lambda folders: [])
+    monkeypatch.setattr(control, "sockets", lambda folders: [])
     assert run(environ, capsys) == ""
     assert json.loads(run(environ, capsys, "--json")) == []

@@ -167,7 +167,7 @@ def test_asking_somebody_who_does_not_answer(tmp_path: Path) -> None:
 def test_sockets_are_found(tmp_path: Path) -> None:
     for name in ("b.sock", "a.sock", "other"):
         (tmp_path / name).touch()
-    found = list(control.live_sockets([tmp_path / "missing", tmp_path]))
+    found = list(control.sockets([tmp_path / "missing", tmp_path]))
     assert [path.name for path in found] == ["a.sock", "b.sock"]
 
 

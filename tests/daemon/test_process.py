@@ -99,21 +99,24 @@ def test_a_server_that_never_says_goodbye_is_left_after_a_while(program: Program
         ("noshare", Exit.NO_SUCH_SHARE, "has no share 'share'"),
         ("locked", Exit.ACCOUNT_LOCKED, "locked"),
         ("bug", Exit.INTERNAL, "this is a bug in smbfuse (ZeroDivisionError: a bug)"),
-        ("dies", Exit.INTERNAL, "did not say why"),
     ],
 )
 @pytest.mark.parametrize("flags", [[], ["-f"]], ids=["background", "foreground"])
 def test_what_prevents_a_mount_is_one_sentence_and_a_code(
     program: Program, host: str, code: Exit, words: str, flags: list[str]
 ) -> None:
-    if host == "dies" and flags:
-        pytest.skip("nobody is left to speak")
     ran = program.run(f"//{host}/share", program.point, *flags)
     assert "Traceback" not in ran.stderr
     assert words in ran.stderr
     assert (ran.returncode, ran.stdout) == (code, "")
     assert len(ran.stderr.splitlines()) == 1
     assert not program.mounted()
+
+
+def test_a_daemon_that_is_killed_while_it_starts_is_missed(program: Program) -> None:
+    ran = program.run("//dies/share", program.point)
+    assert ran.returncode == Exit.INTERNAL
+    assert "did not say why" in ran.stderr
 
 
 def test_the_second_password_is_tried_once(program: Program) -> None:
