@@ -87,6 +87,7 @@ class Engine(Protocol):
         """Return the `sequence` of the exchange that a PDU beginning with `prefix` (4 to 64 bytes or more) answers.
 
         None if that cannot be told (sealed, unsolicited, malformed). Used for deadlines only, never trusted.
+        Raises ProtocolError if it begins no message of SMB: to wait for the rest of it would keep everybody waiting.
         """
         ...
 

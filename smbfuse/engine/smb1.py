@@ -285,6 +285,8 @@ class Smb1Engine:
 
     def owner(self, prefix: memoryview) -> int | None:
         """Return the sequence of the exchange that a PDU beginning with `prefix` answers; see `Engine.owner`."""
+        if bytes(prefix[1:4]) != PROTOCOL[1:]:
+            raise ProtocolError(f"a message that is not SMB: {bytes(prefix[:4]).hex()}")
         if len(prefix) < HEADER_SIZE or bytes(prefix[:4]) != PROTOCOL:
             return None
         pending = self._pending.get(int.from_bytes(prefix[_MID_AT], "little"))

@@ -267,6 +267,8 @@ class Smb2Engine:
 
     def owner(self, prefix: memoryview) -> int | None:
         """Return the sequence of the exchange that a PDU beginning with `prefix` answers; see `Engine.owner`."""
+        if bytes(prefix[1:4]) != PROTOCOL_ID[1:]:
+            raise ProtocolError(f"a message that is not SMB: {bytes(prefix[:4]).hex()}")
         if len(prefix) < 32 or bytes(prefix[:4]) != PROTOCOL_ID:
             return None
         pending = self._pending.get(int.from_bytes(prefix[24:32], "little"))
