@@ -8,13 +8,13 @@ import trio
 
 from smbfuse.config import Vers
 from smbfuse.errors import ConnectionLost, Timeout
-from smbfuse.share import OpenIntent
+from smbfuse.share import OpenIntent, Share
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb1.header import Command as Command1
 from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import Command, Header, HeaderFlags
 from tests.hostile.shares import CONTENT, IN_TIME_S, connected, refused, serves_again
-from tests.support.script import Action, Answer, Asked
+from tests.support.script import Action, Answer, Asked, Raw
 from tests.support.scripted_server import ScriptedServer
 from tests.support.scripted_smb2 import with_header
 
@@ -107,6 +107,24 @@ async def test_a_promise_with_another_id_is_answered_all_the_same(hostile: Start
         file = await share.open("file", OpenIntent())
         assert bytes(await file.read(0, 100)) == CONTENT
         await file.aclose()
+
+
+@pytest.mark.parametrize("vers", [Vers.SMB311, Vers.SMB1], ids=lambda vers: vers.value)
+async def test_a_message_of_16_mib_that_never_comes(hostile: Start, vers: Vers) -> None:
+    def announced(_asked: Asked, answer: Answer) -> None:
+        answer.before.append(Raw(b"\0\xff\xff\xff"))
+
+    server = hostile()
+    async with connected(server, vers=vers, timeo_s=TIMEO_S) as share:
+        for command in (Command.READ, Command1.READ_ANDX):
+            server.script.on(command, announced)
+        await refused(share, read_only)
+        await serves_again(server, share)
+
+
+async def read_only(share: Share) -> bytes:
+    file = await share.open("file", OpenIntent())
+    return bytes(await file.read(0, 4))
 
 
 @pytest.mark.parametrize("credits", [0, 1, 0xFFFF])

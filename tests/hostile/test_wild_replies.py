@@ -17,7 +17,7 @@ from smbfuse.wire.smb1.header import Command as Command1
 from smbfuse.wire.smb2.errors import ErrorContext, ErrorResponse, SymlinkError
 from smbfuse.wire.smb2.header import UNSOLICITED, Command, Header, HeaderFlags
 from tests.hostile.shares import OPERATIONS, connected, serves_again, survives
-from tests.support.script import Action, Answer, Asked
+from tests.support.script import Action, Answer, Asked, Raw
 from tests.support.scripted_server import ScriptedServer
 
 Start = Callable[..., ScriptedServer]
@@ -86,7 +86,16 @@ def cut_on_wire(_asked: Asked, answer: Answer) -> None:
 
 _LINK: Final = SymlinkError(0xFFFE, 1, "..\\" * 300, "").encode()
 
+FRAMES: Final[dict[str, Action]] = {
+    "a keepalive": before(Raw(b"\x85\0\0\0")),
+    "a keepalive with a body": before(Raw(b"\x85\0\0\4body")),
+    "a session response within the session": before(Raw(b"\x82\0\0\0")),
+    "a session refusal within the session": before(Raw(b"\x83\0\0\1\x80")),
+    "a packet of no known kind": before(Raw(b"\x99\0\0\0")),
+    "many empty packets": before(Raw(bytes(4) * 1000)),
+}
 SMB2: Final[dict[str, Action]] = {
+    **FRAMES,
     "another command": header(command=Command.FLUSH),
     "an id that nobody waits for": another_id,
     "a request instead of a response": header(flags=0),
@@ -142,6 +151,7 @@ SMB2_COMMANDS: Final = (
 )
 
 SMB1: Final[dict[str, Action]] = {
+    **FRAMES,
     "another command": header(command=0x2F),
     "an id that nobody waits for": another_mid,
     "another process": header(pid_low=1, pid_high=1),

@@ -15,6 +15,10 @@ MOMENT: Final = 0x01DC5B0000000000  # a FILETIME in 2025: every time of every fi
 FOREVER: Final = 1 << 30
 
 
+class Raw(bytes):
+    """Bytes that are sent as they are, instead of a message: without a session header of their own."""
+
+
 @dataclass(slots=True)
 class Answer:
     """One response that is about to leave. A script changes it in place."""

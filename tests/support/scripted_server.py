@@ -17,7 +17,7 @@ from typing import Any, Final
 import trio
 
 from smbfuse.wire import nbss
-from tests.support.script import Files, Script, Tree
+from tests.support.script import Files, Raw, Script, Tree
 from tests.support.scripted_smb1 import Smb1Server
 from tests.support.scripted_smb2 import Smb2Server
 
@@ -127,7 +127,7 @@ class ScriptedServer:
                     self.errors.append(error)
                     return
                 for message in messages:
-                    await stream.send_all(nbss.frame(len(message)) + message)
+                    await stream.send_all(message if isinstance(message, Raw) else nbss.frame(len(message)) + message)
                 if hang_up:
                     return
 
