@@ -59,12 +59,20 @@ _KINDS: Final = {
 }
 _DEVICES: Final = (UnixType.CHARACTER_DEVICE, UnixType.BLOCK_DEVICE)
 _PERMISSIONS: Final = 0o7777
-_SMALLEST_ALL_INFORMATION: Final = 100  # [MS-FSCC] 2.4.2, without the name
+_ALL_INFORMATION_SIZE: Final = 100  # [MS-FSCC] 2.4.2: of what stands before the name, whose length comes last
+_QUERY_ALL_INFO_SIZE: Final = 72  # [MS-CIFS] 2.2.8.3.10: likewise
 
 
 def has_id(data: memoryview) -> bool:
-    """Tell whether a PASS_THROUGH_ALL answer is what it should be. Samba sends SMB_QUERY_FILE_ALL_INFO in its place."""
-    return len(data) >= _SMALLEST_ALL_INFORMATION
+    """Tell whether a PASS_THROUGH_ALL answer is what it should be.
+
+    Samba sends SMB_QUERY_FILE_ALL_INFO in its place, which has its name, and the name's length, further to the front.
+    """
+    if len(data) < _ALL_INFORMATION_SIZE:
+        return False
+    return len(data) == _size_with_name(data, _ALL_INFORMATION_SIZE) or len(data) != _size_with_name(
+        data, _QUERY_ALL_INFO_SIZE
+    )
 
 
 class Ladder:
@@ -152,6 +160,11 @@ def decode_entries(level: int, page: memoryview, count: int, strings: Strings, z
 def without_id(stat: FileStat) -> FileStat:
     """Return `stat` without the file's id: half of the server's answers having one is worse than none."""
     return stat._replace(file_id=0)
+
+
+def _size_with_name(data: memoryview, fixed: int) -> int:
+    """Return how long a structure is whose fixed part ends with the length of the name that follows it."""
+    return fixed + int.from_bytes(data[fixed - 4 : fixed], "little")
 
 
 def _of_classes(basic: FileBasicInformation, standard: FileStandardInformation) -> FileStat:
