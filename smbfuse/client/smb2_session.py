@@ -162,7 +162,7 @@ class Smb2Session:
                 protection = self.engine.protection
                 if protection is None or not protection.can_seal:
                     raise SecurityRefused(
-                        f"{where} demands encryption, which this login has not; log in with a user and SMB 3.0 or better"
+                        f"{where} demands encryption, which this login has not; log in with a user, by SMB 3.0 or later"
                     )
                 tree = tree._replace(seal=True)
             if not self._validated:

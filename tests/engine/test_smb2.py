@@ -207,6 +207,34 @@ def test_reads_are_not_kept_waiting_by_small_requests_for_ever() -> None:
     assert not stats[-1].done
 
 
+def test_a_large_compound_is_not_passed_by_reads_for_ever() -> None:
+    engine = engine_with(40)
+    for number in range(50):
+        engine.submit((read(CREDIT_SIZE, number),), bulk=True)
+    headers = [pdu[0][0] for pdu in sent(engine)]
+    listing = engine.submit((CREATE, read(30 * CREDIT_SIZE)), tree=TREE)
+    while not listing.sent:
+        arrive(engine, response(headers.pop(0), ReadResponse(b"", 0, 0).encode()))
+        assert [header.command for pdu in sent(engine) for header, _ in pdu] in ([], [Command.CREATE, Command.READ])
+
+
+def test_a_read_is_passed_by_a_bounded_number_of_small_requests() -> None:
+    engine = engine_with(40)
+    for _ in range(12):
+        engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
+    in_flight = [header for pdu in sent(engine) for header, _ in pdu]
+    waiting_read = engine.submit((read(16 * CREDIT_SIZE),), bulk=True)
+    passed = 0
+    while not waiting_read.sent:
+        engine.submit((ECHO,), tree=TREE)
+        passed += 1
+        header = in_flight.pop(0)
+        body = {Command.CREATE: CREATED, Command.QUERY_INFO: QUERIED, Command.CLOSE: CLOSED, Command.ECHO: CLOSED}
+        arrive(engine, response(header, body[Command(header.command)]))
+        in_flight += [header for pdu in sent(engine) for header, _ in pdu]
+        assert passed < 100
+
+
 def test_an_echo_leaves_while_everything_else_waits() -> None:
     engine = engine_with(3)
     engine.submit((ECHO,), tree=TREE)
