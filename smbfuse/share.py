@@ -62,6 +62,22 @@ class FileStat(NamedTuple):
     device: tuple[int, int] | None = None  # major and minor of a device node
 
 
+def creation_differs(before: FileStat, after: FileStat) -> bool:
+    """Tell whether the creation times of two answers speak of two files.
+
+    Samba keeps no creation time for files that were made on the server itself: it gives the earliest of the other
+    three, which moves when the file is read or written. Such a time proves nothing either way.
+    """
+    if before.created_ns is None or after.created_ns is None or before.created_ns == after.created_ns:
+        return False
+    return not (_creation_is_derived(before) and _creation_is_derived(after))
+
+
+def _creation_is_derived(stat: FileStat) -> bool:
+    others = (stat.accessed_ns, stat.written_ns, stat.changed_ns)
+    return stat.created_ns == min((time for time in others if time is not None), default=None)
+
+
 class DirEntry(NamedTuple):
     """One name of a listing, as the server spells it, with its attributes."""
 

@@ -41,6 +41,7 @@ from smbfuse.share import (
     Share,
     ShareStatistics,
     Space,
+    creation_differs,
 )
 from smbfuse.status import NtStatus
 
@@ -353,7 +354,7 @@ def same_file(before: FileStat, after: FileStat) -> bool:
         before.kind == after.kind
         and before.file_id == after.file_id
         and before.volume_id == after.volume_id
-        and before.created_ns == after.created_ns
+        and not creation_differs(before, after)
         and before.changed_ns == after.changed_ns
         and before.written_ns == after.written_ns
         and before.size == after.size

@@ -15,7 +15,7 @@ from typing import Final
 import trio
 
 from smbfuse.config import Cache, CacheMode
-from smbfuse.errors import NotFound, SmbError, StaleHandle
+from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import FileStat, Kind, OpenFile, OpenIntent, Share
 from smbfuse.vfs.attrs import Lifetimes, version
 from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, request_size
@@ -40,10 +40,8 @@ class SharedFile:
         self.data: FileBlocks
         self.size = 0
         self._server = server
-        self._stat = server.stat  # what the handle is of
         self._files = files
         self._holders = 0
-        self._reopening = trio.Lock()
         self.request = request  # bytes that one fetch asks for
 
     def __repr__(self) -> str:
@@ -60,31 +58,9 @@ class SharedFile:
             self._files.spawn(self._server.aclose)
 
     async def read(self, offset: int, length: int) -> memoryview:
-        """Read from the server, in one request; see `OpenFile.read`.
-
-        A handle that the server no longer knows is opened again, once.
-        Raises: as `OpenFile.read`; SmbError with ESTALE if another file has taken its place.
-        """
-        length = min(length, self.share.limits.read)  # which a reconnect may have lowered
-        server = self._server
-        try:
-            return await server.read(offset, length)
-        except StaleHandle:
-            server = await self._reopened(server)
-        return await server.read(offset, length)
-
-    async def _reopened(self, stale: OpenFile) -> OpenFile:
-        async with self._reopening:
-            if self._server is not stale:
-                return self._server  # another reader has done it
-            home, path = self._files.nodes.locate(self.node)
-            server = await home.share.open(path, OpenIntent())
-            if not _same_content(self._stat, server.stat):
-                self._files.spawn(server.aclose)
-                raise SmbError(f"{path!r} is no longer the file that was opened", errno=posix.ESTALE)
-            self._files.spawn(stale.aclose)
-            self._server = server
-            return server
+        """Read from the server, in one request; see `OpenFile.read`."""
+        # A reconnect may have lowered the limit since the block was claimed.
+        return await self._server.read(offset, min(length, self.share.limits.read))
 
 
 class Handle:
@@ -287,13 +263,3 @@ def _refuse(node: Node, flags: int) -> None:
         raise SmbError(f"{node.name!r} is a symlink", errno=posix.ELOOP)
     if kind is not Kind.FILE:
         raise SmbError(f"{node.name!r} is no regular file", errno=posix.ENXIO)
-
-
-def _same_content(before: FileStat, after: FileStat) -> bool:
-    """Tell whether a file opened again by its path is the same, unchanged: reads may go on in it."""
-    return (before.file_id, before.created_ns, before.size, before.written_ns) == (
-        after.file_id,
-        after.created_ns,
-        after.size,
-        after.written_ns,
-    )

@@ -1,6 +1,6 @@
 """One known file: its number, its place in the tree, and what is known of it as one packed record."""
 
-from smbfuse.share import FileStat, Share
+from smbfuse.share import FileStat, Share, creation_differs
 from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, unpack
 from smbfuse.vfs.names import Names
 
@@ -67,7 +67,7 @@ class ShareRoot(Folder):
 
     def same_file(self, before: FileStat, after: FileStat) -> bool:
         """Tell whether two answers about one path are about one file, as far as they say."""
-        if before.kind is not after.kind or differ(before.created_ns, after.created_ns):
+        if before.kind is not after.kind or creation_differs(before, after):
             return False
         if not self.trusts_ids:
             return True

@@ -9,8 +9,9 @@ because it survives a remount and tells hard links; it is not trusted further th
   volume, the same creation time and the same kind, and the server does not count one link: a hard link. Never to a
   second folder. Everything else gets a number of our own.
 * It may be used again for another file as soon as the first is deleted, even while we hold the first open. Creation
-  time tells: the old node is cut from its name and lives on for who has it open; the new file gets another number, or
-  the same with generation + 1 when nobody has the old one open.
+  time tells, where the server has one (see `share.creation_differs`): the old node is cut from its name and lives
+  on for who has it open; the new file gets another number, or the same with generation + 1 when nobody has the old
+  one open.
 * A server may give none (0 or all ones), or another one at each question (then the share's ids are no longer used).
 
 A node's attributes and name are one packed record, decoded on use; a file costs less than 500 bytes.
@@ -22,7 +23,7 @@ import logging
 from typing import Final, Protocol
 
 from smbfuse.errors import SmbError
-from smbfuse.share import FileStat, Kind
+from smbfuse.share import FileStat, Kind, creation_differs
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, differ
 from smbfuse.vfs.names import Names
@@ -346,5 +347,6 @@ def _proven_same(before: FileStat, after: FileStat) -> bool:
         and before.volume_id is not None
         and before.volume_id == after.volume_id
         and before.created_ns is not None
-        and before.created_ns == after.created_ns
+        and after.created_ns is not None
+        and not creation_differs(before, after)
     )

@@ -24,6 +24,7 @@ from smbfuse.status import NtStatus
 from tests.conftest import ExpectedWarnings
 
 STAT = FileStat(Kind.FILE, 10, 4096, Attributes.ARCHIVE, 1, 2, 3, 4, file_id=77)
+DERIVED = STAT._replace(created_ns=2)  # a creation time that is but the earliest of the others
 STRONG = Identity(dialect=0x0311, signing=3, sealing=2, server=b"guid")
 TIMEO_S = 30.0
 
@@ -305,6 +306,18 @@ async def test_a_file_that_is_not_provably_the_same_is_stale(
         with pytest.raises(StaleHandle):
             await file.read(0, 1)
         assert await share.stat("a") == STAT._replace(**changed)  # type: ignore[arg-type]
+
+    await with_share(world, use)
+
+
+async def test_a_creation_time_that_only_follows_the_access_time_proves_nothing(autojump_clock: MockClock) -> None:
+    world = World(files={"a": DERIVED})
+
+    async def use(share: ReconnectingShare) -> None:
+        file = await share.open("a", OpenIntent())
+        world.files["below/a"] = DERIVED._replace(accessed_ns=9, created_ns=3)
+        world.cut()
+        assert bytes(await file.read(2, 3)) == b"234"
 
     await with_share(world, use)
 

@@ -275,8 +275,8 @@ class MemShare:
         if file_id is None:
             file_id = self._next_id.setdefault(volume_id, 100)
             self._next_id[volume_id] += 1
-        now = self._tick()
-        return MemNode(kind, file_id, volume_id, now, now, now, data)
+        created, written = self._tick(), self._tick()
+        return MemNode(kind, file_id, volume_id, created, written, written, data)
 
     def _volume(self, path: str) -> int:
         at = self.root

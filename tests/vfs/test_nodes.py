@@ -123,6 +123,25 @@ async def test_deleted_and_made_again_while_open_is_another_inode(mount: Mount, 
     assert await mounted.ino("f") == new
 
 
+async def test_a_creation_time_that_moves_with_the_others_makes_no_other_file(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    # Samba, for files made on the server itself: reading moves the access time, and the "creation" time with it.
+    share = MemShare()
+    file = share.add("log", b"one", file_id=77)
+    file.created_ns = file.written_ns
+    mounted = await mount(share)
+    opened = await mounted.fs.open(await mounted.ino("log"), 0)
+    for size in range(1, 4):
+        share.write("log", b"line\n" * size)
+        file.created_ns = file.written_ns
+        await trio.sleep(2)
+        assert await mounted.ino("log") == 77
+        entry = await mounted.fs.getattr(77)
+        assert (entry.stat.size, entry.stat.nlink, entry.generation) == (5 * size, 1, 0)
+        assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"line\n" * size
+
+
 async def test_a_number_used_again_by_another_name_while_open(mount: Mount) -> None:
     share = MemShare()
     share.add("f", b"old", file_id=77)
