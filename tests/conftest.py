@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +64,11 @@ NEEDS: Final[dict[str, Callable[[], str | None]]] = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the tests of full size and length too")
+
+
+def pytest_configure() -> None:
+    # `timeout` and CI end a run with SIGTERM: servers and mounts are to be cleaned up then too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -26,6 +26,9 @@ POINT_NAME: Final = "Einhängung [é] 🐚"
 # A line of the daemon's log that a user should act on, or that nobody should ever see.
 ALARM: Final = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b|Traceback \(most recent call last\)")
 
+# A test run that is killed ends its mounts; as with the servers, started from a thread that lasts.
+WITH_US: Final = ("setpriv", "--pdeathsig", "TERM")
+
 Options = Mapping[str, str | int | bool]
 
 
@@ -167,7 +170,7 @@ def mounted(
     with public_folder("smbfuse-mount-") as folder:
         point = user.owns_new(folder / POINT_NAME)
         log = folder / "log"
-        command = [str(installation.program), url + subfolder, str(point), "-f", "-o", mount_options(filled)]
+        command = [*WITH_US, str(installation.program), url + subfolder, str(point), "-f", "-o", mount_options(filled)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,

@@ -24,6 +24,9 @@ PASSWORD: Final = "SecREt01"
 FOLDER_NAME: Final = "Größe [ä] 🐙"  # what a careless client breaks on: accents, brackets, beyond the BMP
 START_TIMEOUT_S: Final = 20.0
 STOP_TIMEOUT_S: Final = 10.0
+# A test run that is killed takes its servers with it; their children follow by themselves. The signal comes when the
+# thread ends that started the process, so servers are started from a thread that lasts: fixtures' is the main one.
+WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
 ATTEMPTS: Final = 3  # a port that was free may be taken before smbd binds it
 
 # Everything that Samba can speak is allowed; a test narrows it by its own options.
@@ -225,6 +228,7 @@ class SambaServer:
         with (log / "log.output").open("ab") as output:
             self._process = subprocess.Popen(
                 [
+                    *WITH_US,
                     smbd,
                     "--foreground",
                     "--no-process-group",
