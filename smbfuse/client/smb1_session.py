@@ -34,8 +34,9 @@ from smbfuse.errors import (
     SmbError,
 )
 from smbfuse.security.challenge import ChallengeResponse, respond
-from smbfuse.security.login import LoginExchange, begin_login
+from smbfuse.security.login import LoginExchange, WithoutIntegrity, begin_login
 from smbfuse.status import NtStatus
+from smbfuse.wire.smb1.header import NO_UID
 from smbfuse.wire.smb1.negotiate import Capabilities
 from smbfuse.wire.smb1.session import (
     OTHER_SERVICES,
@@ -196,9 +197,18 @@ class Smb1Session:
             await self._log_in_with_response(security)
 
     async def _log_in_with_blobs(self, security: Security) -> None:
-        """Exchange tokens until the server is content.  [MS-SMB] 3.2.4.2.4."""
+        """Log in with SPNEGO, or with NTLMSSP alone where the server wants or needs that.  [MS-SMB] 3.2.4.2.4."""
+        try:
+            await self._exchange_tokens(self.negotiated.answer.security_blob, security)
+        except WithoutIntegrity as error:
+            log.info("login begun again without SPNEGO: %s", error)
+            self.engine.login_as(NO_UID)
+            await self._exchange_tokens(b"", security)
+
+    async def _exchange_tokens(self, hint: bytes, security: Security) -> None:
+        """Exchange tokens until the server is content."""
         answer, host = self.negotiated.answer, self._target.host
-        exchange = begin_login(self._login, host=host, hint=answer.security_blob)
+        exchange = begin_login(self._login, host=host, hint=hint)
         token = await self._step(exchange, b"")
         for _ in range(MOST_LOGIN_LEGS):
             request = SessionSetupExtendedRequest(

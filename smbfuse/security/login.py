@@ -17,7 +17,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 import spnego
-from spnego.exceptions import SpnegoError
+from spnego.exceptions import OperationNotAvailableError, SpnegoError
 
 from smbfuse.config import Login, Sec
 from smbfuse.errors import AuthenticationFailed, ConfigError, SecurityRefused
@@ -32,6 +32,13 @@ MOST_STEPS: Final = 8  # Kerberos and NTLM need two or three; a server that asks
 _NTLMSSP: Final = b"NTLMSSP\0"
 _NTLM_V1_RESPONSE_SIZE: Final = 24
 _GSSAPI_MINOR: Final = re.compile(r"^Major \(\d+\): .*, Minor \(\d+\): ", re.DOTALL)
+
+
+class WithoutIntegrity(AuthenticationFailed):
+    """The server's NTLM has no signatures, without which SPNEGO cannot be ended: begin again with raw NTLMSSP.
+
+    impacket's SMB1 server is one. Nothing was given away: only the first token has left.
+    """
 
 
 class LoginExchange(Protocol):
@@ -113,6 +120,8 @@ class _Exchange(abc.ABC):
             ours = self._context.step(token or None) or b""
             self.complete = self._is_complete()
             return ours
+        except OperationNotAvailableError as error:
+            raise WithoutIntegrity(f"{self.name} login: {_in_words(error)}") from error
         except SpnegoError as error:
             raise AuthenticationFailed(f"{self.name} login: {_in_words(error)}") from error
         except Exception as error:  # whatever a strange token makes of a parser that is not ours
