@@ -15,6 +15,7 @@ import trio
 
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
+from smbfuse.client.pipes import PIPES, Smb1Pipe, list_shares
 from smbfuse.client.session import Identity
 from smbfuse.client.smb1_negotiation import Negotiated, encode_negotiate_probe, negotiate
 from smbfuse.client.smb1_share import Smb1Share
@@ -36,6 +37,7 @@ from smbfuse.errors import (
 from smbfuse.security.challenge import ChallengeResponse, respond
 from smbfuse.security.login import LoginExchange, WithoutIntegrity, begin_login
 from smbfuse.status import NtStatus
+from smbfuse.wire import srvsvc
 from smbfuse.wire.smb1.header import NO_UID
 from smbfuse.wire.smb1.negotiate import Capabilities
 from smbfuse.wire.smb1.session import (
@@ -51,6 +53,7 @@ from smbfuse.wire.smb1.session import (
     TreeDisconnectMessage,
     share_path,
 )
+from smbfuse.wire.srvsvc import ShareInfo
 
 if TYPE_CHECKING:
     from smbfuse.wire.smb1.message import Message
@@ -155,6 +158,31 @@ class Smb1Session:
     async def connect_share(self, name: str) -> Smb1Share:
         """Connect the tree `name`; see `Session.connect_share`. One round trip more to agree on UNIX extensions."""
         where = f"//{self._target.host}/{name}"
+        tree, service = await self._connect_tree(name)
+        try:
+            if service in OTHER_SERVICES:
+                raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
+            if self._network.smb1_unix and self.negotiated.has(Capabilities.UNIX):
+                tree.adopt_unix(await agree_on_unix(tree, where))
+        except BaseException:
+            tree.submit(TreeDisconnectMessage())  # nobody waits for the answer
+            raise
+        return Smb1Share(self, name, tree)
+
+    async def list_shares(self) -> list[ShareInfo]:
+        """Ask which shares there are; see `Session.list_shares`. Servers older than Windows NT do not tell."""
+        tree, _ = await self._connect_tree(PIPES)
+        try:
+            pipe = await Smb1Pipe.open(tree, srvsvc.PIPE)
+            try:
+                return await list_shares(pipe, self._target.host)
+            finally:
+                pipe.close()
+        finally:
+            tree.submit(TreeDisconnectMessage())
+
+    async def _connect_tree(self, name: str) -> tuple[Smb1Tree, str]:
+        """Connect a tree of any kind; return it with its service ("A:", "IPC", …)."""
         request = TreeConnectRequest(
             flags=0,
             password=self._share_password(),
@@ -163,19 +191,10 @@ class Smb1Session:
         )
         (reply,) = await self.connection.perform(self.engine.submit((request,)))
         if reply.status != NtStatus.SUCCESS:
-            raise self._no_share(reply.status, where)
+            raise self._no_share(reply.status, f"//{self._target.host}/{name}")
         answer = TreeConnectResponse.decode_block(reply.block, self.engine.strings)
         named = Tree(reply.tid, NO_TREE.flags)
-        tree = Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network)
-        try:
-            if answer.service in OTHER_SERVICES:
-                raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
-            if self._network.smb1_unix and self.negotiated.has(Capabilities.UNIX):
-                tree.adopt_unix(await agree_on_unix(tree, where))
-        except BaseException:
-            tree.submit(TreeDisconnectMessage())  # nobody waits for the answer
-            raise
-        return Smb1Share(self, name, tree)
+        return Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network), answer.service
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""

@@ -83,9 +83,7 @@ class Smb1Exchange(Exchange[Reply]):
 
     __slots__ = ("assembly", "bulk", "commands", "later", "message", "urgent")
 
-    def __init__(
-        self, sequence: int, message: bytearray, commands: Sequence[int], *, bulk: bool, urgent: bool
-    ) -> None:
+    def __init__(self, sequence: int, message: bytearray, commands: Sequence[int], *, bulk: bool, urgent: bool) -> None:
         super().__init__(sequence, "+".join(_name(command) for command in commands))
         self.message = message
         self.commands = commands
@@ -178,9 +176,7 @@ class Smb1Engine:
             request, later = cut(request, self.max_buffer_size)
         message = encode_message(self._header(request.command, tree), (request,), self.strings)
         exchange = self._queue(message, [request.command], bulk=False, urgent=False)
-        exchange.later = [
-            encode_message(self._header(part.command, tree), (part,), self.strings) for part in later
-        ]
+        exchange.later = [encode_message(self._header(part.command, tree), (part,), self.strings) for part in later]
         exchange.assembly = Assembly(request.max_parameter_count, request.max_data_count)
         return exchange
 

@@ -124,11 +124,7 @@ class Assembly:
         first = self._parameters.total is None
         self._parameters.expect(part.total_parameter_count)
         self._data.expect(part.total_data_count)
-        if (
-            first
-            and len(part.parameters) == part.total_parameter_count
-            and len(part.data) == part.total_data_count
-        ):
+        if first and len(part.parameters) == part.total_parameter_count and len(part.data) == part.total_data_count:
             self._whole = part
             return True
         if not len(part.parameters) and not len(part.data) and not self._complete:

@@ -152,9 +152,7 @@ class Server:
         tid = TID if header.command == Command.TREE_CONNECT_ANDX else header.tid
         uid = UID if header.command == Command.SESSION_SETUP_ANDX else header.uid
         pid = (header.pid_high, header.pid_low)
-        answer = Header(
-            header.command, value, Flags.REPLY, int(flags2), pid[0], bytes(8), tid, pid[1], uid, header.mid
-        )
+        answer = Header(header.command, value, Flags.REPLY, int(flags2), pid[0], bytes(8), tid, pid[1], uid, header.mid)
         message = encode_message(answer, replies, self.strings)
         self._outbox += nbss.frame(len(message)) + message
 
@@ -295,9 +293,7 @@ class Server:
 
 
 def _part(parameters: bytes, data: bytes) -> transaction.TransactionPart:
-    return transaction.TransactionPart(
-        Command.TRANSACTION2, len(parameters), len(data), parameters, 0, data, 0
-    )
+    return transaction.TransactionPart(Command.TRANSACTION2, len(parameters), len(data), parameters, 0, data, 0)
 
 
 def settings(**network: Any) -> dict[str, Any]:
@@ -308,5 +304,3 @@ def settings(**network: Any) -> dict[str, Any]:
         "security": Security(vers=Vers.SMB1),
         "network": Network(timeo_s=5.0, **network),
     }
-
-

@@ -15,9 +15,7 @@ def request(parameters: bytes, data: bytes = b"") -> TransactionRequest:
     return TransactionRequest(Command.TRANSACTION2, (5,), parameters, data, len(parameters), len(data), 2, 1000)
 
 
-def part(
-    parameters: bytes, at: int, data: bytes, data_at: int, totals: tuple[int, int]
-) -> TransactionPart:
+def part(parameters: bytes, at: int, data: bytes, data_at: int, totals: tuple[int, int]) -> TransactionPart:
     return TransactionPart(Command.TRANSACTION2, *totals, parameters, at, data, data_at)
 
 

@@ -126,9 +126,11 @@ class NtAccess(enum.IntFlag, boundary=enum.KEEP):
     """DesiredAccess of NT_CREATE_ANDX.  [MS-CIFS] 2.2.4.64.1."""
 
     READ_DATA = 0x00000001
+    WRITE_DATA = 0x00000002
     READ_EA = 0x00000008
     READ_ATTRIBUTES = 0x00000080
     READ_CONTROL = 0x00020000
+    SYNCHRONIZE = 0x00100000
 
 
 class NtShare(enum.IntFlag, boundary=enum.KEEP):
@@ -304,5 +306,3 @@ class QueryInformationDiskResponse(PlainMessage):
     free_units: Annotated[int, "H2x"]
 
     command: ClassVar[int] = Command.QUERY_INFORMATION_DISK
-
-

@@ -167,7 +167,6 @@ class ReadResponse:
         return cls(available, mode, bytes(pad), bytes(data))
 
 
-
 @dataclass(frozen=True, slots=True)
 class Read:
     """A READ_ANDX request in its hot form: one `struct` call, no classes between."""

@@ -250,8 +250,6 @@ def decode_negotiate_response(
     return CoreNegotiateResponse.decode_block(block, strings)
 
 
-
-
 def _names_strings(capabilities: int, strings: Strings) -> Strings:
     """Return how the two names are written: the header's Flags2 cannot be trusted here, the capabilities can."""
     return Strings(bool(capabilities & Capabilities.UNICODE), strings.codepage)

@@ -284,4 +284,3 @@ class TreeDisconnectMessage(PlainMessage):
 
 
 NO_PASSWORD: Final = b"\0"
-

@@ -177,6 +177,5 @@ class EaErrorResponse(Record):
     ea_error_offset: U16
 
 
-
 def _name(data: Buffer, offset: int, strings: Strings) -> str:
     return Tail(memoryview(data)[offset:], offset, strings).string()

@@ -6,7 +6,7 @@ totals, and what it holds at which displacement.  [MS-CIFS] 2.2.4.33, 2.2.4.46, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from struct import Struct
 from typing import ClassVar, Final
 
@@ -221,10 +221,6 @@ class TransactionPart:
             data_displacement,
             _setup(block.words, layout.size, fields[8]),
         )
-
-    def frozen(self) -> TransactionPart:
-        """Return the same part with bytes of its own instead of views."""
-        return replace(self, parameters=bytes(self.parameters), data=bytes(self.data))
 
 
 @dataclass(frozen=True, slots=True)

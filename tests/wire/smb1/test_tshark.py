@@ -189,4 +189,3 @@ def test_fields_are_what_tshark_says(capture: Path) -> None:
         if capture.name.startswith(UNALIGNED[0]) and field == UNALIGNED[1]:
             continue
         assert ours[field] == theirs[field], field
-
