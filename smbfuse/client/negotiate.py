@@ -20,8 +20,8 @@ from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
 from smbfuse.client.smb2_session import Smb2Session
 from smbfuse.client.transport import TcpStream
 from smbfuse.config import Config, Vers
-from smbfuse.errors import ConnectFailed, ConnectionLost, ProtocolError, Reason, SmbError
-from smbfuse.wire import nbss
+from smbfuse.errors import ConnectFailed, ConnectionLost, NotFound, ProtocolError, Reason, SmbError
+from smbfuse.wire import nbss, srvsvc
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,33 @@ async def open_source(config: Config, nursery: trio.Nursery) -> Shares:
     shares = Shares(supervisor, config.target.share, path=config.target.path)
     if config.target.whole_server:
         await supervisor.session()
-    else:
+        return shares
+    try:
         await shares.share("")
+    except NotFound as error:
+        session, _ = await supervisor.session()
+        known = await _visible_shares(session)
+        await shares.aclose()
+        if known:
+            raise NotFound(f"it has {', '.join(known)}", status=error.status) from None
+        raise
+    except BaseException:
+        await shares.aclose()
+        raise
     return shares
+
+
+async def _visible_shares(session: Session) -> list[str]:
+    """Return the shares that a user may have meant, quoted for a terminal; none where the server does not tell."""
+    try:
+        return [repr(share.name) for share in await session.list_shares() if _is_for_people(share)]
+    except SmbError as error:
+        log.debug("the server does not list its shares: %s", error)
+        return []
+
+
+def _is_for_people(share: srvsvc.ShareInfo) -> bool:
+    return share.kind == srvsvc.TYPE_DISK and not share.special and not share.name.endswith("$")
 
 
 class Dialer:

@@ -1,10 +1,12 @@
 """What a login gives, whatever the dialect: the seam between dialing and sharing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from smbfuse.client.connection import Connection
 from smbfuse.share import Share
+from smbfuse.wire.srvsvc import ShareInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,14 @@ class Session(Protocol):
 
         Cost: 1 round trip (one more for FSCTL_VALIDATE_NEGOTIATE_INFO on 3.0 and 3.0.2, once a session).
         Raises: NotFound (no such share), Denied, SecurityRefused.
+        """
+        ...
+
+    async def list_shares(self) -> Sequence[ShareInfo]:
+        """Return all shares that the server tells of, in its order.
+
+        Cost: 4 round trips, one more for every 4 KiB of names.
+        Raises: Denied, NotFound, Unsupported, ProtocolError: many servers do not tell everybody.
         """
         ...
 

@@ -13,6 +13,7 @@ import trio
 
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
+from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
 from smbfuse.client.session import Identity
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_share import Smb2Share
@@ -23,6 +24,7 @@ from smbfuse.engine.smb2_exchange import Reply, Request, Tree
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, Reason, SecurityRefused, SmbError
 from smbfuse.security.login import LoginExchange, begin_login
 from smbfuse.status import NtStatus
+from smbfuse.wire import srvsvc
 from smbfuse.wire.smb2.control import (
     IOCTL_IS_FSCTL,
     NO_FILE_ID,
@@ -45,6 +47,7 @@ from smbfuse.wire.smb2.session import (
     TreeConnectResponse,
     TreeDisconnectRequest,
 )
+from smbfuse.wire.srvsvc import ShareInfo
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +151,28 @@ class Smb2Session:
 
     async def connect_share(self, name: str) -> Smb2Share:
         """Connect the tree `name`; see `Session.connect_share`."""
+        share, kind = await self._connect_tree(name)
+        if kind != ShareType.DISK:
+            self._disconnect(share.tree)
+            raise NotFound(
+                f"//{self._target.host}/{name} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE
+            )
+        return share
+
+    async def list_shares(self) -> list[ShareInfo]:
+        """Ask which shares there are; see `Session.list_shares`."""
+        share, _ = await self._connect_tree(PIPES)
+        try:
+            pipe = await Smb2Pipe.open(share, srvsvc.PIPE)
+            try:
+                return await list_shares(pipe, self._target.host)
+            finally:
+                pipe.close()
+        finally:
+            self._disconnect(share.tree)
+
+    async def _connect_tree(self, name: str) -> tuple[Smb2Share, int]:
+        """Connect a tree of any kind; return it with its ShareType."""
         where = f"//{self._target.host}/{name}"
         request = TreeConnectRequest(flags=0, path=f"\\\\{self._target.host}\\{name}")
         (reply,) = await self.connection.perform(self.engine.submit((Request(Command.TREE_CONNECT, request.encode()),)))
@@ -156,8 +181,6 @@ class Smb2Session:
         answer = TreeConnectResponse.decode(reply.element)
         tree = Tree(reply.tree_id, seal=False)
         try:
-            if answer.share_type != ShareType.DISK:
-                raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
             if answer.share_flags & ShareFlags.ENCRYPT_DATA:
                 protection = self.engine.protection
                 if protection is None or not protection.can_seal:
@@ -171,7 +194,8 @@ class Smb2Session:
         except SmbError:
             self._disconnect(tree)
             raise
-        return Smb2Share(self, name, tree, max_read=min(self._network.rsize, self.negotiated.answer.max_read_size))
+        most = min(self._network.rsize, self.negotiated.answer.max_read_size)
+        return Smb2Share(self, name, tree, max_read=most), answer.share_type
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""

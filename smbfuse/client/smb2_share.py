@@ -84,7 +84,7 @@ class Smb2Share:
         self._engine: Smb2Engine = session.engine
         self._connection: Connection = session.connection
         self._name = name
-        self._tree = tree
+        self.tree = tree
         negotiated = session.negotiated
         most = 1 << 32 if negotiated.multi_credit else CREDIT_SIZE
         self._max_read = min(max_read, most)
@@ -218,7 +218,7 @@ class Smb2Share:
         with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
             try:
                 request = Request(Command.TREE_DISCONNECT, TreeDisconnectRequest().encode())
-                await self._connection.perform(self._engine.submit((request,), tree=self._tree, urgent=True))
+                await self._connection.perform(self._engine.submit((request,), tree=self.tree, urgent=True))
             except SmbError as error:
                 log.debug("tree disconnect failed: %s", error)
 
@@ -226,7 +226,7 @@ class Smb2Share:
         """Return counters of the connection, which other shares may use too, and what was negotiated."""
         engine = self._engine.statistics()
         protection = self._engine.protection
-        sealed = protection is not None and (protection.seal_all or self._tree.seal)
+        sealed = protection is not None and (protection.seal_all or self.tree.seal)
         return ShareStatistics(
             dialect=self._session.negotiated.dialect.label,
             signing=self._session.signing_name,
@@ -254,7 +254,7 @@ class Smb2Share:
 
     def submit(self, request: Request, *, bulk: bool = False) -> Smb2Exchange:
         """Queue one request of this tree and have it sent; nobody need wait for it."""
-        exchange = self._engine.submit((request,), tree=self._tree, bulk=bulk)
+        exchange = self._engine.submit((request,), tree=self.tree, bulk=bulk)
         self._connection.post()
         return exchange
 
@@ -267,13 +267,13 @@ class Smb2Share:
 
     async def _compound(self, path: str, *requests: Request) -> list[Reply]:
         """Perform a compound that closes what it opens.  Raises what its CREATE was refused with."""
-        replies = await self._connection.perform(self._engine.submit(requests, tree=self._tree))
+        replies = await self._connection.perform(self._engine.submit(requests, tree=self.tree))
         _check_create(replies[0], path)
         return replies
 
     async def _opening(self, path: str, requests: Sequence[Request]) -> list[Reply]:
         """Perform a compound that leaves a handle open, and close that even if nobody waits for it any longer."""
-        exchange = self._engine.submit(requests, tree=self._tree)
+        exchange = self._engine.submit(requests, tree=self.tree)
         try:
             replies = await self._connection.perform(exchange)
         except BaseException:

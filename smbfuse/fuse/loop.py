@@ -9,7 +9,9 @@ on: this module fills that seam with an object that is trio in all but two thing
   for its turn. It also makes the descriptor non-blocking.
 * `open_nursery` gives workers a second life. In the microseconds between that question and the read a request can
   still be withdrawn; the read then fails with EAGAIN instead of blocking, which ends a pyfuse3 worker, and the worker
-  is begun again with the same arguments.
+  is begun again with the same arguments. And when the mount is undone while the kernel has requests queued, it takes
+  away the queue first and the connection a moment later: a read in between fails with ECONNABORTED, which is as good
+  an end as the ENODEV that libfuse knows for one.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class _Lowlevel:
 
 
 class _Workers:
-    """A nursery whose tasks are begun again when they end with EAGAIN."""
+    """A nursery whose tasks are begun again when they end with EAGAIN, and end all when the kernel cut the session."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
@@ -61,6 +63,9 @@ class _Workers:
             while True:
                 try:
                     await worker(*args)
+                    return
+                except ConnectionAbortedError:
+                    pyfuse3.terminate()
                     return
                 except BlockingIOError:
                     # The worker counts as one to pyfuse3 still, so the second life is not counted again. It leaves

@@ -75,6 +75,19 @@ def encode_share_enum(server: str, call_id: int = 2) -> bytes:
     return _pdu(_REQUEST, struct.pack("<IHH", len(stub), 0, _NETR_SHARE_ENUM) + stub, call_id)
 
 
+def fragment_length(data: Buffer) -> int:
+    """Return how many bytes the first fragment in `data` has, by its header."""
+    length: int = _HEADER.unpack(view(data, 0, _HEADER.size, "RPC header"))[5]
+    if length < _HEADER.size:
+        raise DecodeError(f"RPC fragment of {length} bytes")
+    return length
+
+
+def missing(data: Buffer) -> int:
+    """Return how many bytes are still to be read before `data` holds its first fragment whole; 0 or less: none."""
+    return (fragment_length(data) if len(data) >= _HEADER.size else _HEADER.size) - len(data)
+
+
 def decode_fragment(pdu: Buffer) -> tuple[bytes, bool]:
     """Return the stub data of one response fragment, and whether it is the last.
 
