@@ -67,9 +67,14 @@ class TcpStream:
         return bytes(buffer)
 
     async def receive_packet(self) -> tuple[int, bytes]:
-        """Return the next session packet as (type, body), keepalives skipped. For use before a `Connection` runs."""
+        """Return the next session packet as (type, body), keepalives skipped. For use before a `Connection` runs.
+
+        Raises: OSError, DecodeError (of a type that no SMB server sends: its length is not waited for).
+        """
         while True:
             kind, length = nbss.decode_header(await self.receive_exactly(nbss.HEADER_SIZE))
+            if kind not in nbss.SERVER_PACKETS:
+                raise DecodeError(f"{self.peer} sends no session packets, but something of type 0x{kind:02X}")
             body = await self.receive_exactly(length)
             if kind != nbss.KEEPALIVE:
                 return kind, body
