@@ -124,9 +124,14 @@ class Dialer:
 
     async def _probe(self, stream: TcpStream) -> memoryview:
         """Send the NEGOTIATE that both families understand, and return the server's answer, whole."""
-        request = encode_negotiate_probe(MULTI_PROTOCOL_DIALECTS)
+        config = self._config
+        request = encode_negotiate_probe(
+            MULTI_PROTOCOL_DIALECTS,
+            extended_security=config.network.smb1_extended_security,
+            sign=config.security.sign,
+        )
         try:
-            with trio.fail_after(self._config.network.timeo_s):
+            with trio.fail_after(config.network.timeo_s):
                 await stream.send_all([nbss.frame(len(request)), request])
                 kind, reply = await stream.receive_packet()
         except (OSError, trio.TooSlowError) as error:
