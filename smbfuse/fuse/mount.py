@@ -7,6 +7,7 @@ from mountinfo, and has the mount undone by path (umount2, fusermount3).
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -62,6 +63,7 @@ class FuseMount:
     def attach(self) -> None:
         """Mount. From now on callers wait until `serve` runs.  Raises: SmbError with what libfuse had to say."""
         loop.install()
+        logging.getLogger("pyfuse3").addFilter(_is_worth_a_word)
         with _captured_stderr() as complaints:
             try:
                 pyfuse3.init(self._operations, self.mountpoint, {_Utf8(one) for one in self._options})
@@ -144,6 +146,15 @@ def tune(device: tuple[int, int]) -> None:
             path.write_text(f"{value}\n")
         except OSError as error:
             log.debug("not tuned: %s", error)
+
+
+def _is_worth_a_word(record: logging.LogRecord) -> bool:
+    """Tell whether a record of pyfuse3's concerns anybody.
+
+    An answer that the kernel no longer waits for, because the mount was undone meanwhile, fails with ENOENT: pyfuse3
+    calls that an error, but nobody missed the answer.
+    """
+    return not (str(record.msg).endswith("fuse_reply_* failed with %s") and record.args == (os.strerror(errno.ENOENT),))
 
 
 def _escaped(text: str) -> str:

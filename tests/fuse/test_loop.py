@@ -78,6 +78,18 @@ async def test_a_worker_that_came_too_late_works_on(monkeypatch: pytest.MonkeyPa
     assert lives == [(1, "x")] * 3
 
 
+async def test_a_session_cut_with_requests_in_its_queue_ends_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = trio.Event()
+    monkeypatch.setattr(pyfuse3, "terminate", ended.set)
+
+    async def reader() -> None:
+        raise ConnectionAbortedError("fuse_session_receive_buf failed with Software caused connection abort")
+
+    async with loop._Trio().open_nursery() as nursery:
+        nursery.start_soon(reader)
+        nursery.start_soon(ended.wait)
+
+
 async def test_other_errors_of_workers_come_through() -> None:
     async def worker() -> None:
         raise OSError(5, "the device is broken")

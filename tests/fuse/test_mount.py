@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -179,3 +180,17 @@ def test_unmounting_what_is_not_mounted_says_so(
         pytest.skip("fusermount3 is not installed")
     expected_warnings("stays mounted")
     unmount(str(folder))
+
+
+def test_an_answer_that_nobody_waits_for_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = logging.getLogger("pyfuse3")
+    log.addFilter(fuse_mount._is_worth_a_word)
+    try:
+        log.error("fuse_release(): fuse_reply_* failed with %s", os.strerror(errno.ENOENT))
+        assert caplog.records == []
+        log.info("fuse_release(): fuse_reply_* failed with %s", os.strerror(errno.EINVAL))
+        log.info("nothing of the kind: %s", os.strerror(errno.ENOENT))
+    finally:
+        log.removeFilter(fuse_mount._is_worth_a_word)
+    assert len(caplog.records) == 2

@@ -190,6 +190,7 @@ def mounted(
             if process.poll() is None:
                 code = mount.unmount()
                 assert code == 0, f"smbfuse ended with {code}:\n{mount.log_text()}"
-            assert mount.alarms(announced) == []
+            alarms = mount.alarms(announced)
+            assert not alarms, "smbfuse logged what nobody announced:\n" + "\n".join(alarms)
         finally:
             mount.abort()
