@@ -281,4 +281,6 @@ def _rpc() -> Iterator[tuple[str, bytes]]:
     stub += b"".join(map(words.pack, (2, 0, 0)))
     yield "srvsvc.decode_share_enum", stub
     body = Struct("<IHH").pack(len(stub), 0, 0) + stub
-    yield "srvsvc.decode_fragment", head.pack(5, 0, 2, 3, 0x10, head.size + len(body), 0, 2) + body
+    fragment = head.pack(5, 0, 2, 3, 0x10, head.size + len(body), 0, 2) + body
+    for reader in ("decode_fragment", "fragment_length", "missing"):
+        yield f"srvsvc.{reader}", fragment

@@ -266,6 +266,15 @@ class SambaServer:
         self._signal(signal.SIGKILL)  # children that outlive their parent
         self._process.wait(STOP_TIMEOUT_S)
         self._process = None
+        self._end_helpers()
+
+    def _end_helpers(self) -> None:
+        """End the RPC services that smbd started on demand: daemons with a session of their own, told by their file."""
+        ours = f"--configfile={self.configuration}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if ours in (process / "cmdline").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _tool(self, argv: list[str], *, text: str = "", timeout_s: float = 60, errors_too: bool = False) -> str:
         ran = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
