@@ -48,6 +48,7 @@ from smbfuse.status import NtStatus
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+H = TypeVar("H", "ReconnectingFile", "ReconnectingDirectory")
 
 FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure, jittered, and never above the last
 LONGEST_PAUSE_S: Final = 10.0
@@ -96,6 +97,11 @@ class Supervisor:
             await outcome.wait()
             if self._session is None and self.final is None and self.last_error is not None:
                 raise self.last_error
+
+    def in_force(self, incarnation: int) -> bool:
+        """Tell whether the session of `incarnation` is the present one, and its connection stands."""
+        session = self._session
+        return incarnation == self.incarnation and session is not None and session.connection.lost_because is None
 
     def discard(self, incarnation: int, why: SmbError) -> None:
         """Give up the session of `incarnation`, if it is still the one in force: it no longer works."""
@@ -152,6 +158,7 @@ class ReconnectingShare:
         self._share: Share | None = None
         self._session_incarnation = 0  # of the login that `_share` belongs to; 0: the tree is gone
         self._connecting = trio.Lock()
+        self._open: set[ReconnectingFile | ReconnectingDirectory] = set()  # what `aclose` gives back
 
     @property
     def limits(self) -> Limits:
@@ -171,12 +178,12 @@ class ReconnectingShare:
     async def open(self, path: str, intent: OpenIntent) -> ReconnectingFile:
         below = self._below(path)
         file = await self.repeat(lambda share: share.open(below, intent))
-        return ReconnectingFile(self, below, file)
+        return self._opened(ReconnectingFile(self, below, file))
 
     async def open_directory(self, path: str) -> ReconnectingDirectory:
         below = self._below(path)
         directory = await self.repeat(lambda share: share.open_directory(below))
-        return ReconnectingDirectory(self, below, directory)
+        return self._opened(ReconnectingDirectory(self, below, directory))
 
     async def read_link(self, path: str) -> str:
         return await self.repeat(lambda share: share.read_link(self._below(path)))
@@ -188,10 +195,12 @@ class ReconnectingShare:
         await self.repeat(lambda share: share.echo())
 
     async def aclose(self) -> None:
-        """Disconnect the tree; the login stays for other shares."""
+        """Close what is open and disconnect the tree; the login stays for other shares."""
         share, self._share = self._share, None
         if share is not None and self._session_incarnation == self._supervisor.incarnation:
             with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+                for handle in tuple(self._open):
+                    await handle.aclose()
                 await share.aclose()
 
     def statistics(self) -> ShareStatistics:
@@ -218,6 +227,14 @@ class ReconnectingShare:
             log.debug("repeated after a loss share=%s repeats=%d reason=%s", self.name, repeats, lost)
             self._lost(share, incarnation, lost)
 
+    def closed(self, handle: ReconnectingFile | ReconnectingDirectory) -> None:
+        """Hear that a handle was given back."""
+        self._open.discard(handle)
+
+    def _opened(self, handle: H) -> H:
+        self._open.add(handle)
+        return handle
+
     def _known(self) -> Share:
         if self._share is None:
             raise ConnectionLost(f"{self.name} is not connected", sent=False)
@@ -235,6 +252,8 @@ class ReconnectingShare:
 
     async def _current(self) -> tuple[Share, int]:
         """Return the share of the connection in force, dialling with growing pauses until `timeo` has passed."""
+        if self._share is not None and self._supervisor.in_force(self._session_incarnation):
+            return self._share, self._session_incarnation
         pause = FIRST_PAUSE_S
         deadline = trio.current_time() + self._supervisor.timeo_s
         while True:
@@ -290,6 +309,7 @@ class ReconnectingFile:
 
     async def aclose(self) -> None:
         self._closed = True
+        self._share.closed(self)
         if self._incarnation == self._share.incarnation:
             await self._file.aclose()
 
@@ -328,6 +348,7 @@ class ReconnectingDirectory:
         return await self._share.repeat(self._next_page)
 
     async def aclose(self) -> None:
+        self._share.closed(self)
         if self._incarnation == self._share.incarnation:
             await self._directory.aclose()
 

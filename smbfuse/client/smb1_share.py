@@ -122,7 +122,8 @@ class Smb1Share:
         """Disconnect the tree, which closes what is open in it. The login stays: other shares may use it."""
         with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
             try:
-                await self._tree.perform_one(self._tree.submit(TreeDisconnectMessage(), urgent=True))
+                # Not urgent: it must not overtake the CLOSEs before it.
+                await self._tree.perform_one(self._tree.submit(TreeDisconnectMessage()))
             except SmbError as error:
                 log.debug("tree disconnect failed: %s", error)
 

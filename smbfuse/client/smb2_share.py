@@ -217,8 +217,9 @@ class Smb2Share:
         """Disconnect the tree, which closes what is open in it. The login stays: other shares may use it."""
         with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
             try:
+                # Not urgent: it must not overtake the CLOSEs before it.
                 request = Request(Command.TREE_DISCONNECT, TreeDisconnectRequest().encode())
-                await self._connection.perform(self._engine.submit((request,), tree=self.tree, urgent=True))
+                await self._connection.perform(self._engine.submit((request,), tree=self.tree))
             except SmbError as error:
                 log.debug("tree disconnect failed: %s", error)
 
