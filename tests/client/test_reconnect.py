@@ -376,6 +376,25 @@ async def test_a_listing_goes_on_without_repeating_names(autojump_clock: MockClo
     await with_share(world, use)
 
 
+async def test_the_tree_is_given_back_after_all_that_is_open_in_it(autojump_clock: MockClock) -> None:
+    world = World()
+
+    async def use(share: ReconnectingShare) -> None:
+        closed_before = await share.open("a", OpenIntent())
+        await closed_before.aclose()
+        file = await share.open("a", OpenIntent())
+        directory = await share.open_directory("")
+        await share.aclose()
+        assert world.closed[0] == "below/a"
+        assert sorted(world.closed[1:3]) == ["below/a", "directory"]
+        assert world.closed[3:] == ["tree"]
+        # Whoever held them gives them back late, to nobody.
+        await file.aclose()
+        await directory.aclose()
+
+    await with_share(world, use)
+
+
 async def test_a_whole_server_connects_each_share_once_whatever_its_spelling(autojump_clock: MockClock) -> None:
     world = World()
     async with trio.open_nursery() as nursery:

@@ -1,0 +1,182 @@
+"""However a mount is ended, it closes what is open, gives the tree back, logs off, and ends with 0."""
+
+import signal
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import pytest
+
+from tests.relay import Relay
+from tests.support.caller import caller_on
+from tests.support.mounts import Mount
+from tests.support.record import Pdu
+from tests.support.samba import SambaServer, wait_for
+
+pytestmark = [pytest.mark.mounts, pytest.mark.samba]
+
+PATIENCE_S: Final = 15.0
+
+# Command codes: opening a file, closing one, giving the tree back, logging off.
+SMB1: Final = ({0x2D, 0xA2}, {0x04}, 0x71, 0x74)  # [MS-CIFS] 2.2.2.1
+SMB2: Final = ({5}, {6}, 4, 2)  # [MS-SMB2] 2.2.1
+
+
+def commands(pdus: Sequence[Pdu]) -> list[tuple[int, bool]]:
+    """Return each command sent to the server, with whether the server's answer to it was a success."""
+    sent: list[tuple[int, bytes]] = []
+    statuses: dict[bytes, int] = {}
+    for pdu in pdus:
+        if pdu.kind:
+            continue
+        if pdu.data.startswith(b"\xffSMB"):
+            key = pdu.data[30:32]
+            if pdu.to_server:
+                sent.append((pdu.data[4], key))
+            else:
+                statuses[key] = struct.unpack_from("<I", pdu.data, 5)[0]
+            continue
+        at = 0
+        while pdu.data[at : at + 4] == b"\xfeSMB":
+            key = pdu.data[at + 24 : at + 32]
+            if pdu.to_server:
+                sent.append((struct.unpack_from("<H", pdu.data, at + 12)[0], key))
+            else:
+                statuses[key] = struct.unpack_from("<I", pdu.data, at + 8)[0]
+            (following,) = struct.unpack_from("<I", pdu.data, at + 20)
+            if not following:
+                break
+            at += following
+    return [(command, statuses.get(key) == 0) for command, key in sent]
+
+
+def by_signal(number: signal.Signals) -> Callable[[Mount], None]:
+    return lambda mount: mount.process.send_signal(number)
+
+
+def by_fusermount(*flags: str) -> Callable[[Mount], None]:
+    def unmount(mount: Mount) -> None:
+        mount.run("fusermount3", *flags, mount.point)
+
+    return unmount
+
+
+def by_umount(*flags: str) -> Callable[[Mount], None]:
+    # By root; the user's own umount(8) depends on how the machine's is installed.
+    def umount(mount: Mount) -> None:
+        subprocess.run(["umount", *flags, mount.point], check=True, timeout=20)
+
+    return umount
+
+
+IDLE: Final = [
+    pytest.param(by_signal(signal.SIGTERM), id="SIGTERM"),
+    pytest.param(by_signal(signal.SIGINT), id="SIGINT"),
+    pytest.param(by_fusermount("-u"), id="fusermount3"),
+    pytest.param(by_umount(), id="umount", marks=pytest.mark.root),
+]
+IN_USE: Final = [
+    pytest.param(by_signal(signal.SIGTERM), id="SIGTERM"),
+    pytest.param(by_signal(signal.SIGINT), id="SIGINT"),
+]
+DIALECTS: Final = [
+    pytest.param({"vers": "1.0"}, SMB1, id="1.0"),
+    pytest.param({"vers": "2.1"}, SMB2, id="2.1"),
+    pytest.param({"vers": "3.1.1"}, SMB2, id="3.1.1"),
+]
+
+
+def leave_taken(relay: Relay, codes: tuple[set[int], set[int], int, int]) -> None:
+    """Check that every file was closed, then the tree given back, then the login ended, and the server agreed."""
+    opening, closing, disconnect, logoff = codes
+    said = commands(relay.pdus())
+    opened = sum(command in opening and good for command, good in said)
+    closed = sum(command in closing and good for command, good in said)
+    assert opened > 0
+    assert opened == closed
+    assert said[-2:] == [(disconnect, True), (logoff, True)]
+
+
+@pytest.mark.parametrize("end", IDLE)
+@pytest.mark.parametrize("options, codes", DIALECTS)
+def test_an_idle_mount_takes_its_leave(
+    samba: SambaServer,
+    relay_to: Callable[..., Relay],
+    mount: Callable[..., Mount],
+    options: dict[str, str],
+    codes: tuple[set[int], set[int], int, int],
+    end: Callable[[Mount], None],
+) -> None:
+    (samba.root / "read before leaving").write_text("x" * 100_000)
+    relay = relay_to(samba.port)
+    mounted = mount(samba, {**options, "port": relay.port})
+    mounted.run("cat", mounted.point / "read before leaving")
+    end(mounted)
+    assert mounted.process.wait(PATIENCE_S) == 0, mounted.log_text()
+    assert not mounted.mounted()
+    leave_taken(relay, codes)
+
+
+@pytest.mark.parametrize("end", IN_USE)
+@pytest.mark.parametrize("options, codes", DIALECTS)
+def test_a_mount_in_use_takes_its_leave_too(
+    samba: SambaServer,
+    relay_to: Callable[..., Relay],
+    mount: Callable[..., Mount],
+    options: dict[str, str],
+    codes: tuple[set[int], set[int], int, int],
+    end: Callable[[Mount], None],
+) -> None:
+    (samba.root / "held").write_text("x" * 5_000_000)
+    relay = relay_to(samba.port)
+    mounted = mount(samba, {**options, "port": relay.port})
+    with caller_on(mounted) as caller:
+        for key in "abc":
+            caller.open(key, "held")
+            assert caller.read(key, 10) == b"x" * 10
+        caller.do("os.chdir(point)")
+        end(mounted)
+        assert mounted.process.wait(PATIENCE_S) == 0, mounted.log_text()
+        assert not mounted.mounted()
+        with pytest.raises(OSError, match="a"):  # ENOTCONN, at once
+            caller.read("a", 10, 4_000_000)
+        leave_taken(relay, codes)
+
+
+def test_a_lazily_unmounted_mount_lives_until_its_last_file_is_closed(
+    samba: SambaServer, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
+) -> None:
+    content = bytes(range(256)) * 40_000
+    (samba.root / "long read").write_bytes(content)
+    relay = relay_to(samba.port)
+    mounted = mount(samba, {"port": relay.port})
+    with caller_on(mounted) as caller:
+        caller.open("it", "long read")
+        code, _, complaint = mounted.run_all("fusermount3", "-u", mounted.point)
+        assert code != 0
+        assert "busy" in complaint.lower()
+        assert caller.read("it", 256, 256) == content[:256]
+        mounted.run("fusermount3", "-u", "-z", mounted.point)
+        assert not mounted.mounted()
+        assert caller.read("it", 256, 9_000_192) == content[:256]
+        assert mounted.process.poll() is None
+        caller.close("it")
+        assert wait_for(lambda: mounted.process.poll() == 0, PATIENCE_S), mounted.log_text()
+    leave_taken(relay, SMB2)
+
+
+def test_a_mount_ends_in_time_though_its_server_is_silent(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount]
+) -> None:
+    server = start_samba()
+    (server.root / "never read").write_bytes(bytes(5_000_000))
+    mounted = mount(server)
+    mounted.run("ls", mounted.point)
+    with server.paused(), mounted.start("cat", mounted.point / "never read") as reader:
+        assert not wait_for(lambda: reader.poll() is not None, 0.5)
+        mounted.process.send_signal(signal.SIGTERM)
+        assert mounted.process.wait(PATIENCE_S + 10) == 0, mounted.log_text()
+        assert not mounted.mounted()
+        reader.communicate(timeout=10)
+        assert reader.returncode != 0
