@@ -43,14 +43,31 @@ async def test_a_request_withdrawn_after_waking_is_waited_for_again(
             os.read(descriptor, 1)  # the request is gone before anybody reads it
 
     monkeypatch.setattr(trio.lowlevel, "wait_readable", wait_and_lose_the_first)
-    os.write(writing, b"1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(loop.wait_readable, reading)
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(writing, b"1")
+        await trio.sleep(1)
+        assert wakings == 1
+        os.write(writing, b"2")
+    assert os.read(reading, 1) == b"2"
+
+
+async def test_a_request_withdrawn_while_others_have_their_turn_is_waited_for_again(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    reading, writing = pipe
+    really_check = trio.lowlevel.checkpoint
+
+    async def lose_it_meanwhile() -> None:
+        os.read(reading, 1)
+        await really_check()
+
+    monkeypatch.setattr(trio.lowlevel, "checkpoint", lose_it_meanwhile)
+    os.write(writing, b"1")  # here already: there is no waiting, but others get their turn
     with trio.move_on_after(1) as waiting:
         await loop.wait_readable(reading)
     assert waiting.cancelled_caught
-    assert wakings == 1
-    os.write(writing, b"2")
-    await loop.wait_readable(reading)
-    assert os.read(reading, 1) == b"2"
 
 
 async def test_a_read_that_comes_too_late_fails_instead_of_blocking(pipe: tuple[int, int]) -> None:
