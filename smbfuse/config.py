@@ -143,6 +143,11 @@ class Login:
     sec: Sec = Sec.DEFAULT
     workstation: str = ""
 
+    @property
+    def is_guests(self) -> bool:
+        """Whether it is a guest's login: asked for, and without a password."""
+        return self.guest and not (self.password is not None and self.password.reveal())
+
 
 @dataclass(frozen=True, slots=True)
 class Security:

@@ -246,16 +246,18 @@ _LOGIN_REFUSALS: Final[Mapping[NtStatus, tuple[str, Reason]]] = {
 }
 
 
-def login_refused(status: int, *, user: str, host: str) -> SmbError:
+def login_refused(status: int, *, user: str, host: str, as_guest: bool = False) -> SmbError:
     """Return the exception for a SESSION_SETUP that `host` answered with an error `status`, ready to be raised.
 
-    AuthenticationFailed, which is final, where the login itself was refused; else what the table says: a server that
-    is short of memory may be asked again.
+    `as_guest`: the login had no password on purpose. AuthenticationFailed, which is final, where the login itself was
+    refused; else what the table says: a server that is short of memory may be asked again.
     """
     row = NtStatus(status)
     if row not in _LOGIN_REFUSALS:
         return error(status, f"login at {host}")
     words, reason = _LOGIN_REFUSALS[row]
+    if as_guest and reason is Reason.BAD_LOGIN:
+        words, reason = "it takes no guests; log in with username= and a password", Reason.GUEST_REFUSED
     who = f"user {user!r}" if user else "the anonymous user"
     return AuthenticationFailed(
         f"{host} refused {who}: {words} ({row.name})", reason=reason, errno=row.errno or posix.EACCES

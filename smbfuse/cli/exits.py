@@ -17,6 +17,7 @@ from smbfuse.errors import (
     Reason,
     SecurityRefused,
     Timeout,
+    WrongKind,
 )
 from smbfuse.status import NtStatus
 
@@ -61,7 +62,7 @@ class Exit(IntEnum):
     CREDENTIALS = 57, "the credentials cannot be read"
     NO_SUCH_SHARE = 60, "the server has no such share"
     ACCESS_DENIED = 61, "the server does not let this user into the share"
-    NO_SUCH_FOLDER = 62, "the share has no such folder"
+    NO_SUCH_FOLDER = 62, "the share has no such folder, or it is a file"
     MOUNTPOINT_MISSING = 70, "the mount point does not exist"
     MOUNTPOINT_NOT_A_FOLDER = 71, "the mount point is not a folder"
     MOUNTPOINT_NOT_EMPTY = 72, "the mount point has entries"
@@ -109,7 +110,7 @@ def exit_code(error: BaseException) -> Exit:
             return Exit.SECURITY_REFUSED
         case NotFound(status=NtStatus.BAD_NETWORK_NAME):
             return Exit.NO_SUCH_SHARE
-        case NotFound():
+        case NotFound() | WrongKind():
             return Exit.NO_SUCH_FOLDER
         case Denied():
             return Exit.ACCESS_DENIED

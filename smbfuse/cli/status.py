@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -17,6 +17,8 @@ from smbfuse.cli.values import show_size
 from smbfuse.daemon import control
 from smbfuse.fuse import mountinfo
 from smbfuse.fuse.mountinfo import FUSE_TYPE
+
+WIDE: Final = 110  # columns of a terminal that has room for the whole table; `smbfuse status MOUNTPOINT` says it all
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> Exit:
@@ -83,21 +85,29 @@ def _folders(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _print_table(everything: Sequence[Mapping[str, Any]]) -> None:
+    console = Console()
+    wide = console.width >= WIDE
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("mount point", "source", "protocol", "protection", "login", "received", "cached"):
+    for heading in ("mount point", "source"):
         table.add_column(heading, overflow="fold")
+    for heading in ("protocol", "protection", *(("login", "received", "cached") if wide else ())):
+        table.add_column(heading, no_wrap=True)
     for status in everything:
         share: Mapping[str, Any] = next(iter(status.get("shares", [])), {})
-        table.add_row(
+        row = [
             _plain(status.get("mountpoint")),
             _plain(status.get("source")),
             _plain(share.get("dialect") or share.get("error", "")),
             _protection(share),
-            _plain(share.get("login", "")),
-            _size(share.get("bytes_received")),
-            _size(status.get("filesystem", {}).get("blocks", {}).get("held")),
-        )
-    Console().print(table)
+        ]
+        if wide:
+            row += [
+                _plain(share.get("login", "")),
+                _size(share.get("bytes_received")),
+                _size(status.get("filesystem", {}).get("blocks", {}).get("held")),
+            ]
+        table.add_row(*row)
+    console.print(table)
 
 
 def _print_details(status: Mapping[str, Any]) -> None:

@@ -307,7 +307,9 @@ class Smb1Session:
         if isinstance(request, SessionSetupExtendedRequest):
             accepted.append(NtStatus.MORE_PROCESSING_REQUIRED)
         if reply.status not in accepted:
-            raise status.login_refused(reply.status, user=self._login.user, host=self._target.host)
+            raise status.login_refused(
+                reply.status, user=self._login.user, host=self._target.host, as_guest=self._login.is_guests
+            )
         self.engine.login_as(reply.uid)
         return reply, SessionSetupResponse.decode_block(reply.block, self.engine.strings)
 

@@ -222,7 +222,9 @@ class Smb2Session:
                 self.engine.submit((Request(Command.SESSION_SETUP, request.encode()),))
             )
             if reply.status not in (NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED):
-                raise status.login_refused(reply.status, user=self._login.user, host=host)
+                raise status.login_refused(
+                    reply.status, user=self._login.user, host=host, as_guest=self._login.is_guests
+                )
             self.engine.session_id = reply.session_id
             answer = SessionSetupResponse.decode(reply.element)
             if reply.status == NtStatus.SUCCESS:
