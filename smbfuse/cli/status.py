@@ -18,6 +18,7 @@ from smbfuse.daemon import control
 from smbfuse.fuse import mountinfo
 from smbfuse.fuse.mountinfo import FUSE_TYPE
 
+PIPE_WIDTH: Final = 10_000  # columns of what is no terminal: who searches it searches for whole names
 WIDE: Final = 110  # columns of a terminal that has room for the whole table; `smbfuse status MOUNTPOINT` says it all
 
 
@@ -85,7 +86,7 @@ def _folders(environ: Mapping[str, str]) -> list[Path]:
 
 
 def _print_table(everything: Sequence[Mapping[str, Any]]) -> None:
-    console = Console()
+    console = _console()
     wide = console.width >= WIDE
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("mount point", "source"):
@@ -116,7 +117,11 @@ def _print_details(status: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for key, value in _flatten(status):
         table.add_row(key, _plain(value))
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -60,14 +60,24 @@ def test_json_lists_every_mount_that_answers_and_buries_the_dead(
     assert sorted(path.stem for path in tmp_path.glob("*.sock")) == ["a", "b", "c", "e"]
 
 
-def test_the_table_shows_names_as_they_are(
-    environ: Mapping[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_the_table_shows_names_as_they_are(environ: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     text = run(environ, capsys)
     assert "\x1b" not in text
     for part in (r"/mnt/[bold]x\x1b[2J", "//host/Büro", "signed, AES-GMAC", "not connected", "encrypted, AES-128-GCM"):
         assert part in text
+
+
+def test_a_pipe_gets_long_names_whole_and_a_terminal_folds_them(
+    environ: Mapping[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"/mnt/{'long ' * 40}"
+    monkeypatch.setitem(MOUNT, "mountpoint", name)
+    assert name in run(environ, capsys)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")  # no colours to count
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    lines = run(environ, capsys).splitlines()
+    assert max(map(len, lines)) <= 80
 
 
 def test_details_of_one(
