@@ -80,6 +80,8 @@ _HEAD: Final = Struct("<dQIHBIqqQ")
 _TIME: Final = Struct("<dQ")
 _PRESENT: Final = Struct("<H")
 _PRESENT_OFFSET: Final = 20
+_KIND_AND_SIZE: Final = Struct("<B4xq")
+_KIND_OFFSET: Final = 22
 # The optional fields in order, with their formats. Times are kept in their own unit of 100 ns, whose 64 bits reach
 # beyond what nanoseconds in 64 bits could (year 2262).
 _OPTIONAL: Final = "qqqqQIHIIII"
@@ -173,6 +175,12 @@ def asked_of(record: bytes) -> Asked:
     """Return when a record was asked for, without decoding the rest."""
     at, number = _TIME.unpack_from(record)
     return Asked(number, at)
+
+
+def kind_and_size(record: bytes) -> tuple[Kind, int]:
+    """Return what a record is of and its size in bytes, without decoding the rest."""
+    kind, size = _KIND_AND_SIZE.unpack_from(record, _KIND_OFFSET)
+    return _KINDS[kind], size
 
 
 def name_of(record: bytes) -> str:

@@ -4,190 +4,28 @@ A listing is read page by page by a task of its own; the next page is asked for 
 last one. Everybody who opens the folder meanwhile, or within its time-out afterwards, reads the same snapshot. A cookie
 counts the entries before it ('.' and '..' included), so it means the same however the folder changes.
 
-An entry is kept as the packed record that its node will have, and becomes a node when it is handed out. A folder whose
-listing failed is an error for whoever reads it, never an empty or a shortened folder.
+A folder whose listing failed is an error for whoever reads it, never an empty or a shortened folder.
 """
 
 import errno as posix
 import itertools
-import logging
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import trio
 
-from smbfuse.errors import NotFound, SmbError
-from smbfuse.share import DirEntry
-from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack, unpack
+from smbfuse.errors import SmbError
+from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.inode import Folder, Node
-from smbfuse.vfs.names import is_plain, reachable, to_wtf8
+from smbfuse.vfs.listing import Listing, Snapshot
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Entry, Listed
 
-log = logging.getLogger(__name__)
-
 DOTS: Final = 2  # '.' and '..' come before the entries
-CHUNK: Final = 256  # entries taken in before other tasks get their turn
 FIRST_BATCH: Final = 32  # entries handed out by the first readdir; the kernel's buffer of 4 KiB takes about 25
 LARGEST_BATCH: Final = 1024
 KEPT_ENTRIES_MAX: Final = 250_000  # entries of finished listings kept for their time-out: about 50 MB
-
-
-class Snapshot(Protocol):
-    """The entries of a folder, as they were at one time."""
-
-    async def reach(self, index: int) -> bool:
-        """Wait until entry `index` is there; False: there are not so many.  Raises: what ended the listing before."""
-        ...
-
-    def shown(self, index: int) -> bytes:
-        """Return the name of an entry that was reached."""
-        ...
-
-    def node(self, index: int) -> Node | None:
-        """Return the node of an entry that was reached; None: it has gone since."""
-        ...
-
-    def __len__(self) -> int: ...
-
-
-class Listing:
-    """The snapshot of one folder of a share."""
-
-    def __init__(self, folder: Folder, nodes: NodeTable, absent: AbsentNames) -> None:
-        self.folder = folder
-        self.began: Asked = nodes.ask(trio.current_time())
-        self.readers = 0
-        self.done = False
-        self.error: SmbError | None = None
-        self._home, self._path = nodes.locate(folder)
-        self._nodes = nodes
-        self._absent = absent
-        self._names: list[bytes] = []
-        self._records: list[bytes] = []
-        self._unusual: set[bytes] = set()  # shown names that may be shown twice
-        self._escaped = 0  # names shown otherwise than the server has them, and not to be opened
-        self._dropped = 0  # names that could not be shown at all
-        self._page_start = 0
-        self._arrived = trio.Event()  # replaced with each page
-        self._wanted = trio.Event()  # set when somebody reads the last page
-        self._scope = trio.CancelScope()
-
-    def __repr__(self) -> str:
-        state = f"failed: {self.error}" if self.error else "whole" if self.done else "under way"
-        return f"<Listing {self._path!r} {len(self)} entries, {state}>"
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    async def run(self) -> None:
-        """Read the folder to its end, as long as somebody reads along. Never raises SmbError: the readers do."""
-        try:
-            with self._scope:
-                await self._read_pages()
-        except SmbError as error:
-            self.error = error
-            if isinstance(error, NotFound):
-                self._nodes.lost(self.folder, self.began)
-        finally:
-            if not self.done and self.error is None:
-                self.error = SmbError(f"the listing of {self._path!r} was given up", errno=posix.EIO)
-            self._arrived.set()
-
-    def abandon(self) -> None:
-        """Stop asking for pages: nobody reads them."""
-        self._scope.cancel()
-
-    async def reach(self, index: int) -> bool:
-        """Wait for an entry; see `Snapshot.reach`."""
-        while len(self._names) <= index and not self.done:
-            if self.error is not None:
-                raise self.error
-            self._wanted.set()
-            await self._arrived.wait()
-        if index >= self._page_start:
-            self._wanted.set()
-        return len(self._names) > index
-
-    def shown(self, index: int) -> bytes:
-        """Return a name; see `Snapshot.shown`."""
-        return self._names[index]
-
-    def node(self, index: int) -> Node | None:
-        """Return the node of an entry, entered into the table with what the listing told of it."""
-        record = self._records[index]
-        asked, _, stat, name = unpack(record)
-        gone = self._absent.asked(self.folder.ino, self._home.names.key(name), self._names[index])
-        if gone is not None and gone.number > asked.number:
-            return None
-        return self._nodes.place(self.folder, name, stat, asked, listed=True, record=record)
-
-    async def _read_pages(self) -> None:
-        asked = self.began
-        directory = await self._home.share.open_directory(self._path)
-        try:
-            if directory.stat is not None and not self._nodes.refresh(self.folder, directory.stat, asked):
-                raise SmbError(f"{self._path!r} is another folder now", errno=posix.ESTALE)
-            while page := await directory.page():
-                await self._take(page, asked)
-                await self._wanted.wait()
-                asked = self._nodes.ask(trio.current_time())
-        finally:
-            await directory.aclose()
-        await self._lose_unseen()
-        if self._escaped or self._dropped:
-            log.info(
-                "folder=%r names that no folder can hold: %d shown changed, %d left out",
-                self._path,
-                self._escaped,
-                self._dropped,
-            )
-        self.done = True
-
-    async def _take(self, page: Sequence[DirEntry], asked: Asked) -> None:
-        self._page_start = len(self._names)
-        self._wanted = trio.Event()
-        for number, entry in enumerate(page, 1):
-            self._take_one(entry, asked)
-            if number % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
-        arrived, self._arrived = self._arrived, trio.Event()
-        arrived.set()
-
-    def _take_one(self, entry: DirEntry, asked: Asked) -> None:
-        names, name = self._home.names, entry.name
-        shown = names.shown(name)
-        if not is_plain(name) or (len(name) > 63 and to_wtf8(name) != shown):
-            # No two names of a folder may look alike, or one file would hide the other.
-            if shown in self._unusual:
-                shown = names.undecoded(name)
-            if not shown or shown in self._unusual:
-                self._dropped += 1
-                return
-            self._unusual.add(shown)
-            spellings = names.spellings(shown)
-            if not reachable(name):
-                self._escaped += 1
-                name = next(filter(reachable, spellings), shown.decode("utf-8", "surrogatepass"))
-            elif spellings[:1] != (name,):
-                if self.folder.aliases is None:
-                    self.folder.aliases = {}
-                self.folder.aliases[shown] = name
-        self._names.append(shown)
-        self._records.append(pack(asked, 0, entry.stat, name))
-        children = self.folder.children
-        if children and names.key(name) in children:
-            self._nodes.place(self.folder, name, entry.stat, asked, listed=True)
-
-    async def _lose_unseen(self) -> None:
-        """Cut the names that the whole listing did not show and that nobody has asked for since it began."""
-        children = self.folder.children
-        for number, (key, node) in enumerate(list(children.items()), 1):
-            if children.get(key) is node and node.asked.number < self.began.number:
-                self._nodes.detach(self.folder, key)
-            if number % CHUNK == 0:
-                await trio.lowlevel.checkpoint()
 
 
 class Handle:
@@ -277,6 +115,34 @@ class OpenDirectories:
             index += 1
         return None
 
+    def known(self, folder: Folder) -> Listing | None:
+        """Return the listing of a folder that is good now, whole or under way; None: there is none."""
+        listing = self._listings.get(folder.ino)
+        if listing is None or listing.folder is not folder or listing.error is not None or self._left(listing) <= 0:
+            return None
+        return listing
+
+    def doubt(self, folder_ino: int, shown: bytes) -> None:
+        """Hear that a name does not stand any longer for what it did."""
+        listing = self._listings.get(folder_ino)
+        if listing is not None:
+            listing.doubt(shown)
+
+    async def list_ahead(self, folder: Folder, most: int) -> Listing:
+        """List a folder for those who will ask for its names, up to about `most` entries.
+
+        Raises: as `Share.open_directory`.
+        """
+        listing = self._begin(folder)
+        self._nodes.pin(folder)
+        try:
+            while len(listing) < most and await listing.reach(len(listing)):
+                pass
+        finally:
+            self._leave(listing)
+            self._nodes.unpin(folder)
+        return listing
+
     def release(self, fh: int) -> None:
         """Close an open folder. Waits for nothing."""
         handle = self._handles.pop(fh, None)
@@ -311,13 +177,14 @@ class OpenDirectories:
     # -- listings
 
     def _begin(self, folder: Folder) -> Listing:
-        listing = self._listings.get(folder.ino)
-        if listing is not None and listing.error is None and self._left(listing) > 0 and listing.folder is folder:
+        listing = self.known(folder)
+        if listing is not None:
             self.hits += 1
         else:
             self.misses += 1
-            if listing is not None:
-                self._discard(listing)
+            outdated = self._listings.get(folder.ino)
+            if outdated is not None:
+                self._discard(outdated)
             listing = self._listings[folder.ino] = Listing(folder, self._nodes, self._absent)
             self._spawn(self._run, listing)
         listing.readers += 1

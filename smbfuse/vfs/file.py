@@ -16,7 +16,7 @@ import trio
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import NotFound, SmbError
-from smbfuse.share import FileStat, Kind, OpenFile, OpenIntent, Share
+from smbfuse.share import Features, FileStat, Kind, OpenFile, OpenIntent, Share
 from smbfuse.vfs.attrs import Lifetimes, version
 from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, request_size
 from smbfuse.vfs.inode import Node
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
 IN_FLIGHT: Final = 8 << 20  # bytes on their way for one file, ahead of need: 8 requests where they are large
+JOIN_S: Final = 0.5  # longest wait for an open that was begun ahead of need
+CLOSE_WITHIN_S: Final = 0.01  # files closed one after the other are closed on the server together
 SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever reads nothing ahead
 
 
@@ -42,6 +44,8 @@ class SharedFile:
         self._server = server
         self._files = files
         self._holders = 0
+        self.opens = 0  # by the kernel. Fetches hold the handle too, and may outlive them
+        self.ahead = 0  # opens ahead of the kernel's
         self.request = request  # bytes that one fetch asks for
 
     def __repr__(self) -> str:
@@ -55,7 +59,7 @@ class SharedFile:
         """Undo one `hold`; the last closes the handle, without waiting for an answer."""
         self._holders -= 1
         if self._holders == 0:
-            self._files.spawn(self._server.aclose)
+            self._files.close(self.share, self._server)
 
     async def read(self, offset: int, length: int) -> memoryview:
         """Read from the server, in one request; see `OpenFile.read`."""
@@ -86,6 +90,8 @@ class OpenFiles:
         self._lifetimes = lifetimes
         self._handles: dict[int, Handle] = {}
         self._shared: dict[int, SharedFile] = {}
+        self._opening_ahead: dict[int, trio.Event] = {}  # by inode; set when it has ended, well or not
+        self._closing: list[OpenFile] = []
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
@@ -99,13 +105,12 @@ class OpenFiles:
         name: look it up again), and as `Share.open`.
         """
         _refuse(node, flags)
-        self.nodes.pin(node)
-        try:
-            file = await self._shared_file(node)
-        except BaseException:
-            self.nodes.unpin(node)
-            raise
-        file.hold()
+        ahead = self._opening_ahead.get(node.ino)
+        if ahead is not None:
+            with trio.move_on_after(JOIN_S):  # asked before us, so most likely answered before
+                await ahead.wait()
+        file = await self._hold(node)
+        file.opens += 1
         fh = next(self._numbers)
         self._handles[fh] = Handle(file, Readahead(file.request, self._readahead))
         if not self._cached:
@@ -142,26 +147,65 @@ class OpenFiles:
         handle = self._handles.pop(fh, None)
         if handle is None:
             return
-        node = handle.file.node
-        if node.pins == 1:
-            self._shared.pop(node.ino, None)
-            self._blocks.tidy(handle.file.data)
-        handle.file.let_go()
-        self.nodes.unpin(node)
+        handle.file.opens -= 1
+        self._let_go(handle.file)
+
+    async def open_ahead(self, node: Node) -> SharedFile:
+        """Open a file for whoever will open it: he finds it open. To be undone by `let_go_ahead`.
+
+        Cost and errors: as `open`.
+        """
+        ended = self._opening_ahead[node.ino] = trio.Event()
+        try:
+            file = await self._hold(node)
+            file.ahead += 1
+            return file
+        finally:
+            del self._opening_ahead[node.ino]
+            ended.set()
+
+    def let_go_ahead(self, file: SharedFile) -> None:
+        """Undo `open_ahead`. Waits for nothing."""
+        file.ahead -= 1
+        self._let_go(file)
+
+    def close(self, share: Share, server: OpenFile) -> None:
+        """Give a handle back to the server, soon: many small files are closed in one message to the socket, not many.
+
+        At once where the handle may stand in others' way: one from OPEN_ANDX of SMB1 forbids deletion.
+        """
+        if Features.COMPOUND not in share.features:
+            self.spawn(server.aclose)
+            return
+        self._closing.append(server)
+        if len(self._closing) == 1:
+            self.spawn(self._close_soon)
+
+    async def _close_soon(self) -> None:
+        await trio.sleep(CLOSE_WITHIN_S)
+        closing, self._closing = self._closing, []
+        for server in closing:
+            await server.aclose()
 
     def check(self, fh: int) -> None:
         """Raise SmbError (EBADF) unless `fh` is open."""
         self._handle(fh)
 
     def is_open(self, node: Node) -> bool:
-        """Tell whether anybody has the file open."""
-        return node.ino in self._shared
+        """Tell whether a program has the file open."""
+        file = self._shared.get(node.ino)
+        return file is not None and file.opens > 0
 
-    def content_changed(self, node: Node, stat: FileStat) -> None:
-        """Read another content of an open file from now on."""
+    def is_shared(self, node: Node) -> bool:
+        """Tell whether the file is open on the server, for whomever, or about to be so ahead of need."""
+        return node.ino in self._shared or node.ino in self._opening_ahead
+
+    def content_changed(self, node: Node, stat: FileStat) -> bool:
+        """Read another content of an open file from now on; False: it is not open."""
         file = self._shared.get(node.ino)
         if file is not None:
             self._adopt_content(file, stat)
+        return file is not None
 
     def _handle(self, fh: int) -> Handle:
         try:
@@ -171,11 +215,33 @@ class OpenFiles:
 
     # -- opening
 
+    async def _hold(self, node: Node) -> SharedFile:
+        self.nodes.pin(node)
+        try:
+            file = await self._shared_file(node)
+        except BaseException:
+            self.nodes.unpin(node)
+            raise
+        file.hold()
+        return file
+
+    def _let_go(self, file: SharedFile) -> None:
+        node = file.node
+        if not file.opens and not file.ahead:
+            if self._shared.get(node.ino) is file:
+                del self._shared[node.ino]
+            self._blocks.tidy(file.data)
+        file.let_go()
+        self.nodes.unpin(node)
+
     async def _shared_file(self, node: Node) -> SharedFile:
         file = self._shared.get(node.ino)
         now = trio.current_time()
-        if file is not None and (self._lifetimes.left(node.asked.at, now) > 0 or self.nodes.nameless(node)):
-            return file
+        if file is not None:
+            # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
+            still_open = file.opens > 0 and self.nodes.nameless(node)
+            if still_open or self._lifetimes.left(node.asked.at, now) > 0:
+                return file
         home, path = self.nodes.locate(node)
         asked = self.nodes.ask(now)
         intent = OpenIntent(self._first_bytes(node, home.share))

@@ -26,6 +26,7 @@ from smbfuse.vfs.modes import Appearance, allowed
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ABSENT, ROOT_INO, Entry, FilesystemStatistics, KernelCache, Listed, Opened
 from smbfuse.vfs.space import SpaceCache
+from smbfuse.vfs.speculation import Speculation
 from smbfuse.vfs.symlinks import show_target
 
 
@@ -52,6 +53,7 @@ class Filesystem:
         self._files: OpenFiles
         self._directories: OpenDirectories
         self._lookup: Lookup
+        self._speculation: Speculation
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Started once the root has been listed, or connected to for a whole server.
@@ -76,7 +78,12 @@ class Filesystem:
         self._nodes = NodeTable(await make_root(self._source, self._view), self)
         self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn)
         self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entry)
-        self._lookup = Lookup(self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories)
+        self._speculation = Speculation(
+            self._nodes, self._directories, self._files, self._blocks, self._lifetimes, self._spawn
+        )
+        self._lookup = Lookup(
+            self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories, self._speculation
+        )
         if self._source.whole_server:
             return
         # An `ls` that follows finds this listing; and a mount whose root cannot be listed is none.
@@ -194,7 +201,10 @@ class Filesystem:
 
     async def open(self, ino: int, flags: int) -> Opened:
         """Open a file for reading; see `OpenFiles.open`."""
-        return await self._files.open(self._nodes.get(ino), flags)
+        node = self._nodes.get(ino)
+        opened = await self._files.open(node, flags)
+        self._speculation.opened(node)
+        return opened
 
     async def read(self, fh: int, offset: int, length: int) -> memoryview | bytes:
         """Read from an open file; see `OpenFiles.read`."""
@@ -225,6 +235,7 @@ class Filesystem:
             listing_hits=self._directories.hits,
             listing_misses=self._directories.misses,
             blocks=self._blocks.statistics(),
+            speculation=self._speculation.statistics(),
             shares=tuple(share.name for share in self._source.connected()),
         )
 
@@ -232,9 +243,7 @@ class Filesystem:
 
     def content_changed(self, node: Node, stat: FileStat) -> None:
         """Let go of what was kept of a file's former content."""
-        if self._files.is_open(node):
-            self._files.content_changed(node, stat)
-        else:
+        if not self._files.content_changed(node, stat):
             self._blocks.drop(node.ino)
             if node.pages is None:
                 return
@@ -242,7 +251,8 @@ class Filesystem:
         self._kernel.invalidate_inode(node.ino, False)
 
     def name_gone(self, folder_ino: int, shown: bytes) -> None:
-        """Let the kernel ask again for a name."""
+        """Let the kernel ask again for a name, and us."""
+        self._directories.doubt(folder_ino, shown)
         self._kernel.invalidate_entry(folder_ino, shown)
 
     def node_gone(self, ino: int) -> None:

@@ -15,6 +15,7 @@ from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.names import Names, fold, from_wtf8, needs_listing, to_wtf8
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ROOT_INO
+from smbfuse.vfs.speculation import Speculation
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Lookup:
         absent: AbsentNames,
         lifetimes: Lifetimes,
         directories: OpenDirectories,
+        speculation: Speculation,
     ) -> None:
         self._source = source
         self._view = view
@@ -65,6 +67,7 @@ class Lookup:
         self._absent = absent
         self._lifetimes = lifetimes
         self._directories = directories
+        self._speculation = speculation
         self.hits = 0
         self.misses = 0
 
@@ -93,10 +96,15 @@ class Lookup:
         if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):
             self.hits += 1
             return None
+        node = self._speculation.recall(folder, name)
+        if node is not None:
+            self.hits += 1
+            return node
         self.misses += 1
         for spelling in spellings:
             node = await self._ask_name(folder, home, spelling, name)
             if node is not None:
+                self._speculation.missed(folder)
                 return node
         return await self._look_in_listing(folder, name) if needs_listing(name) else None
 

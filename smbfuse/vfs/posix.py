@@ -80,6 +80,17 @@ class BlockStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeculationStatistics:
+    """A snapshot of what was asked for before anybody asked."""
+
+    listed: int  # folders listed because names of them were looked up one after the other
+    answered: int  # lookups answered from a listing
+    opened: int  # files opened ahead of need
+    taken: int  # … that a program then opened
+    held: int  # … that wait for one now
+
+
+@dataclass(frozen=True, slots=True)
 class FilesystemStatistics:
     """A snapshot of the filesystem, for `smbfuse status`."""
 
@@ -92,4 +103,5 @@ class FilesystemStatistics:
     listing_hits: int
     listing_misses: int
     blocks: BlockStatistics
+    speculation: SpeculationStatistics
     shares: Sequence[str]

@@ -42,6 +42,7 @@ async def test_ls_l_costs_the_listing_alone(mount: Mount) -> None:
     share = folder_of(2500, page_entries=1000)
     mounted = await mount(share)
     ino = await mounted.ino("d")
+    await wait_all_tasks_blocked()  # the listing of the root, by the mount
     before = share.calls.copy()
     listed = await mounted.entries("d")
     for entry in listed[2:]:
@@ -213,11 +214,14 @@ async def test_a_name_that_vanished_is_cut_by_the_listing(mount: Mount, autojump
         await mounted.fs.getattr(ino)
 
 
-async def test_a_listing_does_not_bring_back_what_a_later_question_found_gone(mount: Mount) -> None:
+async def test_a_listing_does_not_bring_back_what_a_later_question_found_gone(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
     share = folder_of(60)
-    mounted = await mount(share)
+    mounted = await mount(share, cache=Cache(directories_s=60.0))
     ino = await mounted.ino("d")
     fh = await mounted.fs.opendir(ino)
+    await trio.sleep(1.1)
     share.remove("d/file 000050")
     assert (await mounted.fs.lookup(ino, b"file 000050")).stat.ino == 0
     assert b"file 000050" not in [entry.name for entry in await mounted.drain(fh)]

@@ -28,10 +28,10 @@ def content(length: int) -> bytes:
 
 async def test_a_small_file_costs_one_round_trip_beyond_its_lookup(mount: Mount) -> None:
     share = MemShare()
-    share.add("small", content(5000))
+    share.add("d/small", content(5000))
     mounted = await mount(share)
     before = share.calls["stat"]
-    assert await mounted.read_all("small") == content(5000)
+    assert await mounted.read_all("d/small") == content(5000)
     assert share.calls["stat"] - before == 1
     assert share.calls["open"] == 1
     assert share.reads == []
