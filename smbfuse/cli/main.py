@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logs.begin(verbosity=0, journal=False)
     exposed = argv.overwrite_passwords(given)
     try:
-        return _run(given, os.environ, handler, password_exposed=exposed)
+        code = _run(given, os.environ, handler, password_exposed=exposed)
+        sys.stdout.flush()  # not at the interpreter's end, where a broken pipe is complained of in its own way
+        return code
     except KeyboardInterrupt:
         return _fail(CannotMount(Exit.INTERRUPTED, "interrupted"))
     except BrokenPipeError:

@@ -1,6 +1,7 @@
 """The command: one sentence for every mistake, and never a traceback."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -155,3 +156,16 @@ def test_importing_the_command_is_quick() -> None:
         "import sys, smbfuse.cli.main; print([name for name in ('trio', 'pyfuse3', 'rich') if name in sys.modules])"
     )
     assert smbfuse(program=("-c", program)).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]], ids=str)
+def test_a_reader_who_has_gone_is_no_reason_to_complain(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        command = [sys.executable, "-m", "smbfuse", *arguments]
+        environment = {"PATH": os.environ["PATH"]}  # without PYTHONUNBUFFERED: a user's Python buffers
+        ran = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (128 + signal.SIGPIPE, "")
