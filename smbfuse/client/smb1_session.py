@@ -70,6 +70,11 @@ NO_PASSWORD: Final = b"\0"
 NATIVE_OS: Final = "Unix"
 NATIVE_LAN_MAN: Final = "smbfuse"
 
+# How servers say that there is no such share; impacket and node-smb-server miss a path.
+_NO_SUCH_SHARE: Final = frozenset(
+    {NtStatus.BAD_NETWORK_NAME, NtStatus.OBJECT_NAME_NOT_FOUND, NtStatus.OBJECT_PATH_NOT_FOUND}
+)
+
 _kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
 
 
@@ -182,7 +187,22 @@ class Smb1Session:
             tree.submit(TreeDisconnectMessage())
 
     async def _connect_tree(self, name: str) -> tuple[Smb1Tree, str]:
-        """Connect a tree of any kind; return it with its service ("A:", "IPC", …)."""
+        """Connect a tree of any kind; return it with its service ("A:", "IPC", …).
+
+        A name that is not found is asked for once more in capitals. Case makes no difference by the specification, but
+        clients of SMB1 have always sent capitals, and some servers know no other (impacket 0.13.1, node-smb-server
+        0.10.36).
+        """
+        reply = await self._ask_for_tree(name)
+        if reply.status in _NO_SUCH_SHARE and name.upper() != name:
+            reply = await self._ask_for_tree(name.upper())
+        if reply.status != NtStatus.SUCCESS:
+            raise self._no_share(reply.status, f"//{self._target.host}/{name}")
+        answer = TreeConnectResponse.decode_block(reply.block, self.engine.strings)
+        named = Tree(reply.tid, NO_TREE.flags)
+        return Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network), answer.service
+
+    async def _ask_for_tree(self, name: str) -> Reply:
         request = TreeConnectRequest(
             flags=0,
             password=self._share_password(),
@@ -190,11 +210,7 @@ class Smb1Session:
             service=SERVICE_ANY,
         )
         (reply,) = await self.connection.perform(self.engine.submit((request,)))
-        if reply.status != NtStatus.SUCCESS:
-            raise self._no_share(reply.status, f"//{self._target.host}/{name}")
-        answer = TreeConnectResponse.decode_block(reply.block, self.engine.strings)
-        named = Tree(reply.tid, NO_TREE.flags)
-        return Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network), answer.service
+        return reply
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""
@@ -369,7 +385,8 @@ class Smb1Session:
         return response.unicode or response.oem or NO_PASSWORD
 
     def _no_share(self, value: int, where: str) -> SmbError:
-        refused = status.error(value, "TREE_CONNECT", where)
+        # Here nothing but the share can be missing, and that is to be said, whichever path a server finds missing.
+        refused = status.error(NtStatus.BAD_NETWORK_NAME if value in _NO_SUCH_SHARE else value, "TREE_CONNECT", where)
         if not self.negotiated.user_level and isinstance(refused, Denied):
             return AuthenticationFailed(
                 f"{where} has a password of its own, and this is not it; servers that are so old often know only sec=lm"

@@ -21,10 +21,11 @@ from smbfuse.errors import (
     Unsupported,
 )
 from smbfuse.share import Kind, OpenIntent
+from smbfuse.status import NtStatus
 from smbfuse.wire.smb1.levels import FsLevel, PathLevel
 from smbfuse.wire.smb1.negotiate import Capabilities, CoreNegotiateResponse, SecurityMode
-from smbfuse.wire.smb1.session import SessionSetupRequest, TreeConnectRequest
-from tests.client.smb1_server import NT, PASSWORD, WRITTEN, Server, settings
+from smbfuse.wire.smb1.session import SessionSetupRequest, TreeConnectRequest, TreeConnectResponse
+from tests.client.smb1_server import NT, PASSWORD, WRITTEN, Refused, Server, settings
 
 NTLM = Login(user="ursula", password=Secret(PASSWORD), sec=Sec.NTLM)
 NT_LEVELS = frozenset({PathLevel.QUERY_FILE_ALL_INFO, PathLevel.INFO_STANDARD, FsLevel.INFO_ALLOCATION})
@@ -266,3 +267,33 @@ async def establish(server: Server, login: Login, **changes: Any) -> None:
             failure = error
     assert failure is not None
     raise failure
+
+
+class Shouting(Server):
+    """Knows its share in capitals only, and misses a path when it is asked for another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def _connect(self, asked: TreeConnectRequest) -> TreeConnectResponse:
+        self.asked.append(asked.path.rsplit("\\", 1)[1])
+        if not asked.path.endswith("\\SHARE"):
+            raise Refused(NtStatus.OBJECT_PATH_NOT_FOUND)
+        return super()._connect(asked)
+
+
+async def test_a_share_that_is_known_in_capitals_only_is_found() -> None:
+    server = Shouting()
+    async with mounted(server) as share:
+        assert await listed(share) == list(server.files)
+    assert server.asked == ["share", "SHARE"]
+
+
+async def test_a_share_that_is_not_there_is_not_said_to_lack_a_folder() -> None:
+    server = Shouting()
+    async with logged_in(server) as session:
+        with pytest.raises(NotFound) as caught:
+            await session.connect_share("photos")
+    assert caught.value.status == NtStatus.BAD_NETWORK_NAME
+    assert server.asked == ["photos", "PHOTOS"]
