@@ -128,20 +128,17 @@ class OpenDirectories:
         if listing is not None:
             listing.doubt(shown)
 
-    async def list_ahead(self, folder: Folder, most: int) -> Listing:
-        """List a folder for those who will ask for its names, up to about `most` entries.
+    async def list_ahead(self, folder: Folder, most: int) -> None:
+        """List a folder, which the caller has pinned, for those who will ask for its names: about `most` entries.
 
         Raises: as `Share.open_directory`.
         """
         listing = self._begin(folder)
-        self._nodes.pin(folder)
         try:
             while len(listing) < most and await listing.reach(len(listing)):
                 pass
         finally:
             self._leave(listing)
-            self._nodes.unpin(folder)
-        return listing
 
     def release(self, fh: int) -> None:
         """Close an open folder. Waits for nothing."""

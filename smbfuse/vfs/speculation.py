@@ -114,6 +114,7 @@ class Speculation:
             return
         if self._misses.missed(folder.ino, trio.current_time()):
             self._being_listed.add(folder.ino)
+            self._nodes.pin(folder)
             self._listed += 1
             self._spawn(self._list, folder)
 
@@ -124,6 +125,7 @@ class Speculation:
             log.debug("folder=%r is not listed ahead: %s", folder.name, error)
         finally:
             self._being_listed.discard(folder.ino)
+            self._nodes.unpin(folder)
 
     # -- files
 
@@ -163,7 +165,10 @@ class Speculation:
 
     def _room(self, folder: Folder) -> int:
         """Return how many files of a folder may be opened ahead now."""
-        share = self._nodes.locate(folder)[0].share
+        try:
+            share = self._nodes.locate(folder)[0].share
+        except SmbError:
+            return 0  # the folder is no longer there; files of it may be, open
         most = share.limits.in_flight
         # An SMB1 handle from OPEN_ANDX forbids everybody to delete the file: held for nobody, that is too much.
         if Features.COMPOUND not in share.features or most < FEWEST_IN_FLIGHT or self._blocks.room() < WINDOW_BYTES:
