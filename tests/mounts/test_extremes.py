@@ -12,6 +12,8 @@ import pytest
 from tests.support.caller import caller_on
 from tests.support.mounts import Mount, Options
 from tests.support.samba import SambaServer
+from tests.support.script import Tree
+from tests.support.scripted_server import ScriptedServer
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
@@ -82,6 +84,57 @@ def test_what_differs_in_its_composition_only_are_two_files(
     (share_folder / "o\u0308").write_text("decomposed")
     assert mounted.run("cat", mounted.point / "o\u0308") == "decomposed"
     assert mounted.run_all("cat", mounted.point / "ö")[0] != 0
+
+
+# What no folder of Linux holds and Windows does: halves of surrogate pairs, and more than 255 bytes.
+WINDOWS_NAMES: Final = (
+    "high \ud83d",
+    "\udc19 low",
+    "\udc19\ud83d the wrong way round",
+    "字" * 255,
+    "🐙" * 127,
+    "é" * 251 + ".txt",
+)
+
+
+@pytest.mark.parametrize("vers", ["1.0", "2.1", "3.1.1"])
+def test_names_that_only_windows_has_are_listed_and_read(
+    mount: Callable[..., Mount], tmp_path: Path, vers: str
+) -> None:
+    tree: Tree = {name: ascii(name).encode() for name in WINDOWS_NAMES}
+    with ScriptedServer.started(tree, accounts=tmp_path) as server:
+        mounted = mount("//127.0.0.1/share", {"port": server.port, "vers": vers, "sec": "none", "nounix": True})
+        with caller_on(mounted) as caller:
+            # The bytes of names, as text that JSON can carry.
+            listed = caller.do("[name.decode('latin-1') for name in os.listdir(os.fsencode(point))]")
+            assert len(listed) == len(WINDOWS_NAMES)
+            contents = {
+                caller.do(f"open(os.path.join(os.fsencode(point), {name!r}.encode('latin-1'))).read()")
+                for name in listed
+            }
+            assert contents == {ascii(name) for name in WINDOWS_NAMES}
+            names = [name.encode("latin-1") for name in listed]
+            assert all(len(name) <= 255 for name in names)
+            assert {"high \ud83d".encode("utf-8", "surrogatepass"), b"\xed\xb0\x99 low"} <= set(names)
+            assert any(name.endswith(b".txt") for name in names)
+
+
+def test_a_name_that_samba_lists_and_does_not_open_spoils_nothing(
+    samba: SambaServer, share_folder: Path, mount: Callable[..., Mount]
+) -> None:
+    """Samba's own disk may hold half a surrogate pair; it is listed, and refused when asked for."""
+    strange = os.path.join(os.fsencode(share_folder), b"half \xed\xa0\x80")
+    with open(strange, "wb"):
+        pass
+    (share_folder / "ordinary").write_text("read")
+    for vers in ("1.0", "3.1.1"):
+        mounted = mount(samba, {"vers": vers}, subfolder=f"/{share_folder.name}")
+        with caller_on(mounted) as caller:
+            listed = caller.do("[name.decode('latin-1') for name in os.listdir(os.fsencode(point))]")
+            assert {name.encode("latin-1") for name in listed} == {b"half \xed\xa0\x80", b"ordinary"}
+            with pytest.raises(OSError, match="half"):
+                caller.do(r"open(os.path.join(os.fsencode(point), b'half \xed\xa0\x80'))")
+            assert caller.do("open(os.path.join(point, 'ordinary')).read()") == "read"
 
 
 # What Windows forbids in a name, and where each mapping carries it.
