@@ -88,6 +88,7 @@ class Connection:
         self.bytes_sent = 0
         self.lost_because: SmbError | None = None
         self.ended = trio.Event()  # set when the connection is over, whoever ended it
+        self.ended_by_peer = False  # in good order, between two messages
         self.last_received = -math.inf
         self._progress = Progress()
         self._waiting: dict[int, float] = {}  # sequence of each exchange waited for -> since when, oldest first
@@ -107,6 +108,7 @@ class Connection:
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._watch)
                 await self._read()
+                self.ended_by_peer = True
                 nursery.cancel_scope.cancel()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
             self._end(ConnectionLost(f"connection to {self.stream.peer} broke: {_first(errors)}", sent=True))

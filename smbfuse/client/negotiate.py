@@ -13,11 +13,11 @@ from typing import Final
 import trio
 
 from smbfuse.client import transport
-from smbfuse.client.reconnect import Supervisor
 from smbfuse.client.session import Session
 from smbfuse.client.shares import Shares
 from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
 from smbfuse.client.smb2_session import Smb2Session
+from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.transport import TcpStream
 from smbfuse.config import Config, Vers
 from smbfuse.errors import ConnectFailed, ConnectionLost, NotFound, ProtocolError, Reason, SmbError
@@ -78,7 +78,7 @@ class Dialer:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._connected_before = False
+        self._previous: Session | None = None
         self._told_of_smb1 = False
 
     async def __call__(self, nursery: trio.Nursery) -> Session:
@@ -88,13 +88,15 @@ class Dialer:
             session = await self._establish(stream, nursery)
         except (ConnectionLost, ProtocolError) as error:
             stream.close()
-            if self._connected_before or isinstance(error, ConnectFailed):
+            if self._previous is not None or isinstance(error, ConnectFailed):
                 raise
             raise await self._explain(error) from None
         except BaseException:
             stream.close()
             raise
-        self._connected_before = True
+        if isinstance(session, Smb2Session) and isinstance(self._previous, Smb2Session):
+            session.learn_from(self._previous)
+        self._previous = session
         return session
 
     async def _establish(self, stream: TcpStream, nursery: trio.Nursery) -> Session:

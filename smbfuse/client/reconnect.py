@@ -6,7 +6,6 @@ share; each call names the incarnation it used, so that ten callers who lose the
 
 Handles of an older incarnation are void. A file is opened again by its path and must be proven to be the same file
 (file id, creation, change and write time, size); a listing is begun again and the names already given are left out.
-A refused login is final: repeating it could lock the account.
 """
 
 from __future__ import annotations
@@ -15,16 +14,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
-from smbfuse.client.session import Identity, Session
+from smbfuse.client.supervisor import FAREWELL_S, Supervisor
 from smbfuse.errors import (
-    AuthenticationFailed,
     ConnectionLost,
     ProtocolError,
-    SecurityRefused,
     SessionGone,
     SmbError,
     StaleHandle,
@@ -54,94 +51,6 @@ FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure, jittered
 LONGEST_PAUSE_S: Final = 10.0
 MOST_NAMES: Final = 4_000_000  # in one folder; a server that names more never ends
 MOST_REPEATS: Final = 4  # of one call: a request that kills every connection is the request's fault
-FAREWELL_S: Final = 3.0  # longest that leaving may take
-
-
-class Dial(Protocol):
-    """Makes one connection with its login; its tasks live in the given nursery."""
-
-    async def __call__(self, nursery: trio.Nursery) -> Session: ...
-
-
-class Supervisor:
-    """Keeps one session alive for as long as a mount lives.
-
-    `await session()` gives the session in force and its incarnation, dialling if there is none.
-    """
-
-    def __init__(self, dial: Dial, nursery: trio.Nursery, *, timeo_s: float) -> None:
-        self._dial = dial
-        self._nursery = nursery
-        self.timeo_s = timeo_s
-        self.incarnation = 0
-        self.last_error: SmbError | None = None
-        self._session: Session | None = None
-        self._identity: Identity | None = None
-        self.final: SmbError | None = None  # set: no dial will ever be tried again
-        self._outcome: trio.Event | None = None  # set when the dial under way has ended, either way
-
-    async def session(self) -> tuple[Session, int]:
-        """Return the session in force and its incarnation, waiting for a dial at most until the caller's deadline.
-
-        Raises: AuthenticationFailed and SecurityRefused (final), ConnectionLost (the dial failed).
-        """
-        while True:
-            if self.final is not None:
-                raise self.final
-            if self._session is not None and self._session.connection.lost_because is None:
-                return self._session, self.incarnation
-            if self._outcome is None:
-                self._outcome = trio.Event()
-                self._nursery.start_soon(self._connect, self._outcome)
-            outcome = self._outcome
-            await outcome.wait()
-            if self._session is None and self.final is None and self.last_error is not None:
-                raise self.last_error
-
-    def in_force(self, incarnation: int) -> bool:
-        """Tell whether the session of `incarnation` is the present one, and its connection stands."""
-        session = self._session
-        return incarnation == self.incarnation and session is not None and session.connection.lost_because is None
-
-    def discard(self, incarnation: int, why: SmbError) -> None:
-        """Give up the session of `incarnation`, if it is still the one in force: it no longer works."""
-        if incarnation == self.incarnation and self._session is not None:
-            self._session.connection.abort(ConnectionLost(str(why), sent=True))
-            self._session = None
-
-    async def aclose(self) -> None:
-        """Log off and end; later calls fail at once. Never raises."""
-        self.final = ConnectionLost("the mount is being closed", sent=False)
-        session, self._session = self._session, None
-        if session is not None:
-            with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
-                await session.aclose()
-
-    async def _connect(self, outcome: trio.Event) -> None:
-        try:
-            session = await self._dial(self._nursery)
-            worse = self._identity.accepts(session.identity) if self._identity is not None else None
-            if worse is not None:
-                session.connection.abort(ConnectionLost(worse, sent=False))
-                raise SecurityRefused(f"not connected again: {worse}; unmount and mount again if that is intended")
-            if self.final is not None:
-                await session.aclose()
-                return
-            self._session = session
-            self._identity = self._identity or session.identity
-            self.incarnation += 1
-            self.last_error = None
-            if self.incarnation > 1:
-                log.info("connected again peer=%s incarnation=%d", session.connection.stream.peer, self.incarnation)
-        except (AuthenticationFailed, SecurityRefused) as error:
-            self.final = self.last_error = error
-            if self.incarnation:
-                log.error("not connected again, and not tried any more: %s", error)
-        except SmbError as error:
-            self.last_error = error
-        finally:
-            self._outcome = None
-            outcome.set()
 
 
 class ReconnectingShare:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import trio
 
-from smbfuse.client.reconnect import ReconnectingShare, Supervisor
+from smbfuse.client.reconnect import ReconnectingShare
+from smbfuse.client.supervisor import Supervisor
 from smbfuse.errors import NotFound
 from smbfuse.status import NtStatus
 

@@ -5,7 +5,9 @@ depends on the order of sending (message ids, signatures, nonces, the login's ha
 
 Some servers do not execute compounds. With `compounds` off the engine unrolls them: the elements go out one by one, and
 the FileId that the CREATE gave is put in where a related request says "the file just opened". So does a window too
-small for a whole compound. Whoever submitted it sees the same replies either way.
+small for a whole compound. Whoever submitted it sees the same replies either way. A server that opens the file of its
+first compound but does not know what "just opened" means is found out here, by its answers; one that breaks down over
+a compound whose CREATE fails (scapy 2.8.0) is found out by the next connection, from `compound_unanswered`.
 
 [MS-SMB2] 3.2.4.1 (sending), 3.2.5.1 (receiving).
 """
@@ -56,6 +58,17 @@ _MORE_PROCESSING: Final = int(NtStatus.MORE_PROCESSING_REQUIRED)
 # nothing: whoever can forge them can cut the connection as well.
 _SESSION_ENDED: Final = frozenset({NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_SESSION_EXPIRED})
 
+# What is said of a related request by a server that does not know which file it means.
+_WHICH_FILE: Final = frozenset(
+    {
+        NtStatus.INVALID_PARAMETER,
+        NtStatus.INVALID_HANDLE,
+        NtStatus.FILE_CLOSED,
+        NtStatus.NOT_SUPPORTED,
+        NtStatus.NOT_IMPLEMENTED,
+    }
+)
+
 
 class Smb2Engine:
     """The protocol state of one connection that carries one session.
@@ -68,6 +81,9 @@ class Smb2Engine:
         self.window = Window(1, reserve=RESERVED_CREDITS)
         self.preauth = PreauthHash()
         self.compounds = True
+        self.related_works = False  # a related request has been carried out
+        self.refused_compound = False  # a compound whose CREATE failed has been answered as it should be
+        self.compound_unanswered = False  # the connection ended while a compound was under way
         self.session_id = 0
         self.protection: Smb2Protection | None = None
         self._multi_credit = False
@@ -292,6 +308,7 @@ class Smb2Engine:
     def lost(self, error: SmbError) -> None:
         """End every exchange with `error`; see `Engine.lost`. Callable again."""
         exchanges = {id(pending.exchange): pending.exchange for pending in self._pending.values()}
+        self.compound_unanswered |= any(exchange.under_way > 1 for exchange in exchanges.values())
         exchanges |= {id(exchange): exchange for exchange in self._backlog}
         self._pending.clear()
         self._cancels.clear()
@@ -340,18 +357,33 @@ class Smb2Engine:
         if not exchange.under_way and exchange.on_done is not None:
             self._round_trips += 1
         expected = len(exchange.requests)
+        if len(exchange.answers) == expected > 1 and exchange.file_id is None:
+            self._judge_compound(exchange)
         if len(exchange.answers) < expected and not exchange.under_way:
             # Unrolled. There is more to send, unless there is no file to go on with.
-            if pending.command != Command.CREATE:
+            created = exchange.answers[0]
+            if exchange.file_id is not None:
                 self._backlog.go_on(exchange)
-            elif reply.status == NtStatus.SUCCESS:
+            elif created.status == NtStatus.SUCCESS:
                 self._backlog.go_on(exchange)  # before anything is raised: what waits nowhere would never end
-                exchange.file_id = reply.created_file_id()
+                exchange.file_id = created.created_file_id()
             else:
                 expected = len(exchange.answers)
         if len(exchange.answers) == expected:
             exchange.replies = [exchange.answers[index] for index in range(expected)]
             exchange.finish()
+
+    def _judge_compound(self, exchange: Smb2Exchange) -> None:
+        """Learn from a compound that was answered. One that only its CREATE has survived is begun again behind that."""
+        created, *related = (exchange.answers[index] for index in range(len(exchange.requests)))
+        if created.status != NtStatus.SUCCESS:
+            self.refused_compound = True
+        elif any(reply.status not in _WHICH_FILE for reply in related):
+            self.related_works = True
+        elif not self.related_works:
+            log.info("the server does not execute compounds: requests go out one by one")
+            self.compounds = False
+            exchange.answers = {0: created}
 
     def _unsolicited(self, header: Arrived, element: memoryview) -> None:
         if header.command != Command.OPLOCK_BREAK:

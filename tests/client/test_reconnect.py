@@ -1,15 +1,17 @@
 """Reconnecting: one dial for everybody, what reads is repeated, handles are proven, and never a lower protection."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from smbfuse.client.reconnect import MOST_REPEATS, ReconnectingShare, Supervisor
+from smbfuse.client.reconnect import MOST_REPEATS, ReconnectingShare
 from smbfuse.client.session import Identity
 from smbfuse.client.shares import Shares
+from smbfuse.client.supervisor import Supervisor
 from smbfuse.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -38,6 +40,7 @@ class World:
     tree_connects: int = 0
     refuse: list[SmbError] = field(default_factory=list)  # for the next dials, first one first
     identity: Identity = STRONG
+    names: Iterator[bytes] = field(default_factory=lambda: itertools.repeat(b""))  # of the server, if it has several
     dial_time_s: float = 1.0
     connections: list["FakeConnection"] = field(default_factory=list)
     fail_reads: list[SmbError] = field(default_factory=list)
@@ -49,7 +52,8 @@ class World:
         if self.refuse:
             raise self.refuse.pop(0)
         self.connections.append(FakeConnection())
-        return FakeSession(self, self.connections[-1], self.identity)
+        identity = replace(self.identity, server=next(self.names) or self.identity.server)
+        return FakeSession(self, self.connections[-1], identity)
 
     def cut(self) -> None:
         self.connections[-1].abort(ConnectionLost("cut", sent=True))
@@ -234,7 +238,38 @@ async def test_a_new_connection_never_accepts_less(
         for _ in range(2):
             with pytest.raises(SecurityRefused, match=words):
                 await share.stat("a")
-        assert world.dials == 2
+        assert world.dials == (2 if later.server == STRONG.server else 3)  # whoever is unknown is asked twice
+
+    await with_share(world, use)
+
+
+async def test_a_server_that_calls_itself_otherwise_on_each_connection_is_known_by_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    world = World(names=(b"%d" % number for number in itertools.count()))
+
+    async def use(share: ReconnectingShare) -> None:
+        world.cut()
+        assert await share.stat("a") == STAT
+        assert world.dials == 3
+        world.cut()
+        assert await share.stat("a") == STAT
+        assert world.dials == 4  # known by now
+
+    await with_share(world, use)
+
+
+async def test_a_server_without_a_name_of_its_own_may_not_offer_less(
+    autojump_clock: MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("not connected again, and not tried any more")
+    world = World(names=(b"%d" % number for number in itertools.count()))
+
+    async def use(share: ReconnectingShare) -> None:
+        world.identity = replace(STRONG, signing=1)
+        world.cut()
+        with pytest.raises(SecurityRefused, match="weaker signing"):
+            await share.stat("a")
 
     await with_share(world, use)
 

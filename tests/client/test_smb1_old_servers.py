@@ -273,7 +273,7 @@ class Shouting(Server):
     """Knows its share in capitals only, and misses a path when it is asked for another."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(capabilities=NT, known_levels=NT_LEVELS)
         self.asked: list[str] = []
 
     def _connect(self, asked: TreeConnectRequest) -> TreeConnectResponse:

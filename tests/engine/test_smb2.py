@@ -336,6 +336,50 @@ def test_without_compounds_a_create_that_names_no_file_ends_its_exchange_too() -
     assert exchange.error is not None
 
 
+@pytest.mark.parametrize("status", [NtStatus.INVALID_PARAMETER, NtStatus.FILE_CLOSED, NtStatus.NOT_SUPPORTED])
+def test_a_server_that_knows_no_related_requests_is_asked_again_one_by_one(status: NtStatus) -> None:
+    engine = engine_with(8)
+    exchange = engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
+    create, *related = [header for header, _ in sent_one(engine)]
+    arrive(engine, response(create, CREATED), *(response(header, REFUSED, status=status) for header in related))
+    for body, expected in ((QUERIED, 24), (CLOSED, 8)):  # the file is open already
+        assert not exchange.done
+        ((header, element),) = sent_one(engine)
+        assert element[HEADER_SIZE + expected : HEADER_SIZE + expected + 16] == FILE_ID
+        arrive(engine, response(header, body))
+    assert statuses(exchange) == [0, 0, 0]
+    engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
+    assert len(sent_one(engine)) == 1
+
+
+def test_a_related_request_that_fails_later_is_only_that() -> None:
+    engine = engine_with(8)
+    for code in (0, NtStatus.INVALID_PARAMETER):
+        exchange = engine.submit((CREATE, read(10)), tree=TREE)
+        create, related = [header for header, _ in sent_one(engine)]
+        arrive(engine, response(create, CREATED), response(related, REFUSED if code else QUERIED, status=code))
+        assert statuses(exchange) == [0, code]
+    assert engine.compounds
+
+
+def test_what_became_of_compounds_is_remembered() -> None:
+    engine = engine_with(8)
+    engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
+    headers = [header for header, _ in sent_one(engine)]
+    engine.submit((ECHO,))
+    sent(engine)
+    arrive(engine, *(response(header, REFUSED, status=NtStatus.OBJECT_NAME_NOT_FOUND) for header in headers))
+    assert engine.refused_compound
+    engine.lost(ConnectionLost("gone", sent=True))
+    assert not engine.compound_unanswered
+    other = engine_with(8)
+    other.submit((CREATE, QUERY, CLOSE), tree=TREE)
+    sent(other)
+    other.lost(ConnectionLost("gone", sent=True))
+    other.lost(ConnectionLost("gone", sent=True))
+    assert (other.compound_unanswered, other.refused_compound) == (True, False)
+
+
 def test_explicit_file_ids_stay_as_they_are_when_unrolled() -> None:
     engine = engine_with(8)
     engine.compounds = False
