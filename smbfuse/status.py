@@ -120,6 +120,7 @@ class NtStatus(IntEnum):
     PASSWORD_MUST_CHANGE = 0xC0000224, posix.EKEYEXPIRED, Denied
     NOT_FOUND = 0xC0000225, posix.ENOENT, NotFound
     ACCOUNT_LOCKED_OUT = 0xC0000234, posix.EACCES, Denied
+    ILLEGAL_CHARACTER = 0xC0000161, posix.EILSEQ  # Samba: half a surrogate pair in a name
     ACCOUNT_EXPIRED = 0xC0000193, posix.EKEYEXPIRED, Denied
     CONNECTION_REFUSED = 0xC0000236, posix.ECONNREFUSED
     PATH_NOT_COVERED = 0xC0000257, posix.EREMOTE, Unsupported

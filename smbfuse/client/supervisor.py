@@ -39,6 +39,7 @@ class Supervisor:
         self.last_error: SmbError | None = None
         self._session: Session | None = None
         self._identity: Identity | None = None
+        self._peer = ""  # address of the first connection
         self.final: SmbError | None = None  # set: no dial will ever be tried again
         self._outcome: trio.Event | None = None  # set when the dial under way has ended, either way
 
@@ -94,6 +95,7 @@ class Supervisor:
                 return
             self._session = session
             self._identity = self._identity or session.identity
+            self._peer = self._peer or session.connection.stream.peer
             self.incarnation += 1
             self.last_error = None
             if self.incarnation > 1:
@@ -111,13 +113,16 @@ class Supervisor:
     async def _dial_again(self, session: Session, known: Identity) -> Session:
         """Dial a server that is not the one we know once more, and return the new session.
 
-        A server that is a third one then names its connections and not itself (scapy 2.8.0 draws a ServerGuid for
-        each): what it says of itself counts no longer.
+        A server that is a third one then, always behind the address of the first, names its connections and not
+        itself (scapy 2.8.0 draws a ServerGuid for each): what it says of itself counts no longer. Behind another
+        address it is one of several servers, and not ours.
         """
         another = session.identity.server
+        peers = {self._peer, session.connection.stream.peer}
         session.connection.abort(ConnectionLost("another server answered", sent=False))
         session = await self._dial(self._nursery)
-        if another and session.identity.server not in (known.server, another, b""):
+        peers.add(session.connection.stream.peer)
+        if len(peers) == 1 and another and session.identity.server not in (known.server, another, b""):
             log.info("the server calls itself otherwise on each connection: its name counts no longer")
             self._identity = replace(known, server=b"")
         return session

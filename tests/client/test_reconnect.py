@@ -43,6 +43,7 @@ class World:
     names: Iterator[bytes] = field(default_factory=lambda: itertools.repeat(b""))  # of the server, if it has several
     dial_time_s: float = 1.0
     connections: list["FakeConnection"] = field(default_factory=list)
+    peers: Iterator[str] = field(default_factory=lambda: itertools.repeat("fake"))
     fail_reads: list[SmbError] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
 
@@ -51,7 +52,7 @@ class World:
         await trio.sleep(self.dial_time_s)
         if self.refuse:
             raise self.refuse.pop(0)
-        self.connections.append(FakeConnection())
+        self.connections.append(FakeConnection(next(self.peers)))
         identity = replace(self.identity, server=next(self.names) or self.identity.server)
         return FakeSession(self, self.connections[-1], identity)
 
@@ -60,9 +61,9 @@ class World:
 
 
 class FakeConnection:
-    def __init__(self) -> None:
+    def __init__(self, peer: str) -> None:
         self.lost_because: SmbError | None = None
-        self.stream = type("Stream", (), {"peer": "fake"})
+        self.stream = type("Stream", (), {"peer": peer})
 
     def abort(self, error: SmbError) -> None:
         self.lost_because = self.lost_because or error
@@ -255,6 +256,24 @@ async def test_a_server_that_calls_itself_otherwise_on_each_connection_is_known_
         world.cut()
         assert await share.stat("a") == STAT
         assert world.dials == 4  # known by now
+
+    await with_share(world, use)
+
+
+async def test_several_servers_behind_one_name_are_several_servers(
+    autojump_clock: MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("another server answered")
+    numbers = itertools.count()
+    world = World(
+        names=(b"%d" % number for number in itertools.count()),
+        peers=(f"10.0.0.{number}:445" for number in itertools.count()),
+    )
+
+    async def use(share: ReconnectingShare) -> None:
+        world.cut()
+        with pytest.raises(SecurityRefused, match="another server"):
+            await share.stat("a")
 
     await with_share(world, use)
 
