@@ -62,17 +62,35 @@ def total(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
         try:
             with trio.CancelScope(deadline=trio.current_time() + self.patience_s):  # half the cost of fail_after
                 return await handler(self, *args, **kwargs)
-        except FUSEError:
-            raise
-        except (SmbError, ExceptionGroup) as error:
-            raise FUSEError(_errno_for(error, handler.__name__)) from None
-        except Exception:
-            log.exception("%s failed, and its caller gets EIO: this is a bug", handler.__name__)
-            raise FUSEError(errno.EIO) from None
+        except Exception as error:
+            raise _failure(error, handler.__name__) from None
         log.error("%s given up after %g s without an answer", handler.__name__, self.patience_s)
         raise FUSEError(errno.ETIMEDOUT)
 
     return answer
+
+
+def at_once(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
+    """Make a handler that waits for nothing answer as `total` does, without the cost of a deadline."""
+
+    @functools.wraps(handler)
+    async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(self, *args, **kwargs)
+        except Exception as error:
+            raise _failure(error, handler.__name__) from None
+
+    return answer
+
+
+def _failure(error: Exception, operation: str) -> FUSEError:
+    """Return what the kernel is told of an error; one that should not be is a bug, and logged as one."""
+    if isinstance(error, FUSEError):
+        return error
+    if isinstance(error, SmbError | ExceptionGroup):
+        return FUSEError(_errno_for(error, operation))
+    log.error("%s failed, and its caller gets EIO: this is a bug", operation, exc_info=error)
+    return FUSEError(errno.EIO)
 
 
 def entry_attributes(entry: Entry, *, absent: bool = False) -> EntryAttributes:

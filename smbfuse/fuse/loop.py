@@ -32,29 +32,32 @@ def install() -> None:
     pyfuse3.trio = _Trio()  # type: ignore[attr-defined]  # the seam that pyfuse3.asyncio uses
 
 
-async def wait_readable(descriptor: int) -> None:
-    """Return when `descriptor` can be read without blocking, as seen after waking."""
-    os.set_blocking(descriptor, False)
-    question = select.poll()
-    question.register(descriptor, select.POLLIN)
-    if question.poll(0):
-        # The next request is here already: giving others their turn costs less than having epoll say so.
-        await trio.lowlevel.checkpoint()
-        if question.poll(0):
-            return
-    while True:
-        await trio.lowlevel.wait_readable(descriptor)
-        if question.poll(0):
-            return
+class Lowlevel:
+    """`trio.lowlevel`, with a `wait_readable` that asks again. One for each session, which has one descriptor."""
 
-
-class _Lowlevel:
-    """`trio.lowlevel`, with a `wait_readable` that asks again."""
-
-    wait_readable = staticmethod(wait_readable)
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self._question = select.poll()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio.lowlevel, name)
+
+    async def wait_readable(self, descriptor: int) -> None:
+        """Return when `descriptor` can be read without blocking, as seen after waking."""
+        if descriptor != self._descriptor:
+            os.set_blocking(descriptor, False)
+            self._question = select.poll()
+            self._question.register(descriptor, select.POLLIN)
+            self._descriptor = descriptor
+        if self._question.poll(0):
+            # The next request is here already: giving others their turn costs less than having epoll say so.
+            await trio.lowlevel.checkpoint()
+            if self._question.poll(0):
+                return
+        while True:
+            await trio.lowlevel.wait_readable(descriptor)
+            if self._question.poll(0):
+                return
 
 
 class _Workers:
@@ -96,8 +99,10 @@ class _NurseryManager(AbstractAsyncContextManager["_Workers"]):
 class _Trio:
     """`trio`, as far as pyfuse3 is concerned."""
 
-    lowlevel = _Lowlevel()
     open_nursery = _NurseryManager
+
+    def __init__(self) -> None:
+        self.lowlevel = Lowlevel()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)

@@ -1,8 +1,8 @@
 """What the kernel asks, handed to the filesystem and back. No logic: `boundary` checks, `vfs` decides.
 
 Requests that are not here are answered ENOSYS by pyfuse3, which ends them for the mount: extended attributes (asked for
-before every write, and not shown yet), locks (the kernel keeps them itself). What would write never comes: the mount
-is `ro`, and the kernel answers EROFS.
+before every write, and not shown yet), locks (the kernel keeps them itself), the flush at each close (nothing is ever
+unsaved). What would write never comes: the mount is `ro`, and the kernel answers EROFS.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FlagT, InodeT, ModeT, RequestContext, StatvfsData
 
 from smbfuse.fuse import boundary
-from smbfuse.fuse.boundary import total
+from smbfuse.fuse.boundary import at_once, total
 from smbfuse.vfs.filesystem import Filesystem
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Operations(pyfuse3.Operations):
             if name not in _DOTS:
                 self._filesystem.accepted(attributes.st_ino)
 
-    @total
+    @at_once
     async def releasedir(self, fh: FileHandleT) -> None:
         await self._filesystem.releasedir(fh)
 
@@ -85,11 +85,7 @@ class Operations(pyfuse3.Operations):
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         return boundary.payload(await self._filesystem.read(fh, off, size), size)
 
-    @total
-    async def flush(self, fh: FileHandleT) -> None:
-        await self._filesystem.flush(fh)
-
-    @total
+    @at_once
     async def release(self, fh: FileHandleT) -> None:
         await self._filesystem.release(fh)
 

@@ -187,10 +187,6 @@ class OpenFiles:
         for server in closing:
             await server.aclose()
 
-    def check(self, fh: int) -> None:
-        """Raise SmbError (EBADF) unless `fh` is open."""
-        self._handle(fh)
-
     def is_open(self, node: Node) -> bool:
         """Tell whether a program has the file open."""
         file = self._shared.get(node.ino)

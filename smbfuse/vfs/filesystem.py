@@ -210,10 +210,6 @@ class Filesystem:
         """Read from an open file; see `OpenFiles.read`."""
         return await self._files.read(fh, offset, length)
 
-    async def flush(self, fh: int) -> None:
-        """Hear that a descriptor is closed; the file may have others.  Raises: SmbError (EBADF)."""
-        self._files.check(fh)
-
     async def release(self, fh: int) -> None:
         """Close an open file. Waits for nothing."""
         self._files.release(fh)

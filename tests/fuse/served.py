@@ -147,9 +147,6 @@ class MemoryFilesystem:
         await trio.sleep(PAUSE_S)
         return memoryview(CONTENT)[offset : offset + length]
 
-    async def flush(self, fh: int) -> None:
-        """Do nothing."""
-
     async def release(self, fh: int) -> None:
         """Do nothing."""
 

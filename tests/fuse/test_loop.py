@@ -44,7 +44,7 @@ async def test_a_request_withdrawn_after_waking_is_waited_for_again(
 
     monkeypatch.setattr(trio.lowlevel, "wait_readable", wait_and_lose_the_first)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(loop.wait_readable, reading)
+        nursery.start_soon(loop.Lowlevel().wait_readable, reading)
         await trio.testing.wait_all_tasks_blocked()
         os.write(writing, b"1")
         await trio.sleep(1)
@@ -66,14 +66,14 @@ async def test_a_request_withdrawn_while_others_have_their_turn_is_waited_for_ag
     monkeypatch.setattr(trio.lowlevel, "checkpoint", lose_it_meanwhile)
     os.write(writing, b"1")  # here already: there is no waiting, but others get their turn
     with trio.move_on_after(1) as waiting:
-        await loop.wait_readable(reading)
+        await loop.Lowlevel().wait_readable(reading)
     assert waiting.cancelled_caught
 
 
 async def test_a_read_that_comes_too_late_fails_instead_of_blocking(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.write(writing, b"1")
-    await loop.wait_readable(reading)
+    await loop.Lowlevel().wait_readable(reading)
     os.read(reading, 1)
     with pytest.raises(BlockingIOError):
         os.read(reading, 1)
@@ -124,7 +124,7 @@ def test_all_else_is_trio(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seam.Lock is trio.Lock
     assert seam.ClosedResourceError is trio.ClosedResourceError
     assert seam.lowlevel.notify_closing is trio.lowlevel.notify_closing
-    assert seam.lowlevel.wait_readable is loop.wait_readable
+    assert isinstance(seam.lowlevel, loop.Lowlevel)
 
 
 KILLED_CALLERS = """
