@@ -88,7 +88,7 @@ class Connection:
         self.bytes_sent = 0
         self.lost_because: SmbError | None = None
         self.ended = trio.Event()  # set when the connection is over, whoever ended it
-        self.ended_by_peer = False  # in good order, between two messages
+        self.ended_by_peer = False  # it closed or reset the connection: no time-out, nothing wrong with its messages
         self.last_received = -math.inf
         self._progress = Progress()
         self._waiting: dict[int, float] = {}  # sequence of each exchange waited for -> since when, oldest first
@@ -111,6 +111,7 @@ class Connection:
                 self.ended_by_peer = True
                 nursery.cancel_scope.cancel()
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError) as errors:
+            self.ended_by_peer = isinstance(_first(errors), ConnectionResetError | BrokenPipeError)
             self._end(ConnectionLost(f"connection to {self.stream.peer} broke: {_first(errors)}", sent=True))
         except* ProtocolError as errors:
             self._end(ConnectionLost(f"{self.stream.peer} broke the protocol: {_first(errors)}", sent=True))

@@ -377,13 +377,21 @@ class Smb2Engine:
         """Learn from a compound that was answered. One that only its CREATE has survived is begun again behind that."""
         created, *related = (exchange.answers[index] for index in range(len(exchange.requests)))
         if created.status != NtStatus.SUCCESS:
-            self.refused_compound = True
+            if any(reply.status == NtStatus.SUCCESS for reply in related):
+                # Done with what was opened before, by somebody else (scapy 2.8.0): never again.
+                self._give_up_compounds()
+            else:
+                self.refused_compound = True
         elif any(reply.status not in _WHICH_FILE for reply in related):
             self.related_works = True
         elif not self.related_works:
+            self._give_up_compounds()
+            exchange.answers = {0: created}
+
+    def _give_up_compounds(self) -> None:
+        if self.compounds:
             log.info("the server does not execute compounds: requests go out one by one")
             self.compounds = False
-            exchange.answers = {0: created}
 
     def _unsolicited(self, header: Arrived, element: memoryview) -> None:
         if header.command != Command.OPLOCK_BREAK:

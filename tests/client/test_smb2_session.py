@@ -1,6 +1,7 @@
 """SMB2 logins: what is agreed on, what is proved, and what is refused with one clear sentence."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -399,3 +400,39 @@ async def test_a_connection_lost_while_logging_in_is_said_so() -> None:
 async def test_a_session_tells_in_a_report_who_it_is() -> None:
     async with session() as (established, _):
         assert "3.1.1 fake user" in repr(established)
+
+
+@pytest.mark.parametrize(
+    ("ends_it", "refused_before", "compounds"),
+    [
+        pytest.param(lambda server: setattr(server, "cut_at", Command.CREATE), False, False, id="broken down"),
+        pytest.param(lambda server: setattr(server, "cut_at", Command.CREATE), True, True, id="known to work"),
+        pytest.param(lambda server: setattr(server, "cut_at", Command.ECHO), False, True, id="nothing to do with it"),
+    ],
+)
+async def test_a_server_that_ends_the_connection_over_a_compound_is_sent_no_more_of_them(
+    ends_it: Prepare, refused_before: bool, compounds: bool
+) -> None:
+    async with session() as (first, server):
+        share = await first.connect_share("Büro")
+        if refused_before:
+            with pytest.raises(NotFound):
+                await share.stat("nowhere")
+        ends_it(server)
+        for call in (lambda: share.stat(""), share.echo):
+            with suppress(ConnectionLost):
+                await call()
+        assert first.connection.ended_by_peer
+    async with session() as (second, server):
+        second.learn_from(first)
+        share = await second.connect_share("Büro")
+        server.commands()
+        with pytest.raises(NotFound):
+            await share.stat("nowhere")
+        assert len(server.commands()[0]) == (3 if compounds else 1)
+        server.cut_at = Command.ECHO
+        with pytest.raises(ConnectionLost):
+            await share.echo()
+    async with session() as (third, _):
+        third.learn_from(second)
+        assert third.engine.compounds == compounds

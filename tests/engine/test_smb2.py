@@ -362,6 +362,16 @@ def test_a_related_request_that_fails_later_is_only_that() -> None:
     assert engine.compounds
 
 
+def test_a_server_that_goes_on_with_another_file_gets_no_more_compounds() -> None:
+    engine = engine_with(8)
+    exchange = engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
+    create, query, close = [header for header, _ in sent_one(engine)]
+    refusal = response(create, REFUSED, status=NtStatus.OBJECT_NAME_NOT_FOUND)
+    arrive(engine, refusal, response(query, QUERIED), response(close, CLOSED))
+    assert statuses(exchange)[0] == NtStatus.OBJECT_NAME_NOT_FOUND
+    assert (engine.compounds, engine.refused_compound) == (False, False)
+
+
 def test_what_became_of_compounds_is_remembered() -> None:
     engine = engine_with(8)
     engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
