@@ -1,8 +1,5 @@
 """SMB1 with impacket's server: one request at a time, no chains, no 64-bit offsets, NTLM without integrity."""
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,22 +9,10 @@ import trio
 from smbfuse.client import transport
 from smbfuse.client.smb1_session import Smb1Session
 from smbfuse.config import Login, Network, Secret, Security, Target, Vers
-from smbfuse.errors import ConnectFailed, NotFound
+from smbfuse.errors import NotFound
 from smbfuse.share import Kind, OpenIntent
-from tests.support.samba import free_ports
+from tests.support.independent import PASSWORD, SHARE, USER, independent_server, missing
 
-pytest.importorskip("impacket")
-
-SERVER = """
-import sys
-from impacket import smbserver
-from impacket.ntlm import compute_lmhash, compute_nthash
-server = smbserver.SimpleSMBServer(listenAddress="127.0.0.1", listenPort=int(sys.argv[1]))
-server.addShare("SHARE", sys.argv[2], "")
-server.setSMB2Support(False)
-server.addCredential("user", 0, compute_lmhash("SecREt01"), compute_nthash("SecREt01"))
-server.start()
-"""
 CONTENT = bytes(range(256)) * 1000
 
 
@@ -37,29 +22,25 @@ def port(tmp_path: Path) -> Iterator[int]:
     (tmp_path / "sub").mkdir()
     for number in range(300):
         (tmp_path / "sub" / f"file {number}").touch()
-    (chosen,) = free_ports(1)
-    with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(chosen), str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as server:
-        yield chosen
-        server.kill()
+    if reason := missing("impacket"):
+        pytest.skip(reason)
+    with independent_server("impacket", tmp_path, "smb1") as server:
+        yield server.port
 
 
 async def test_files_are_listed_and_read(port: int) -> None:
-    target, network = Target(host="127.0.0.1", share="SHARE", port=port), Network(timeo_s=10.0)
-    stream = await connected(target, network)
+    target, network = Target(host="127.0.0.1", share=SHARE, port=port), Network(timeo_s=10.0)
+    stream = await transport.connect(target, network)
     async with trio.open_nursery() as nursery:
         session = await Smb1Session.establish(
             stream,
             nursery,
             target=target,
-            login=Login(user="user", password=Secret("SecREt01")),
+            login=Login(user=USER, password=Secret(PASSWORD)),
             security=Security(vers=Vers.SMB1),
             network=network,
         )
-        share = await session.connect_share("SHARE")
+        share = await session.connect_share(SHARE)
         assert share.limits.in_flight == 1
         for _ in range(2):  # the second open knows what the server lacks
             file = await share.open("größe", OpenIntent(first_bytes=4096))
@@ -78,15 +59,3 @@ async def test_files_are_listed_and_read(port: int) -> None:
             await share.open("nowhere", OpenIntent())
         await share.aclose()
         await session.aclose()
-
-
-async def connected(target: Target, network: Network) -> transport.TcpStream:
-    """Wait for the server, which is a process of its own, to listen."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            return await transport.connect(target, network)
-        except ConnectFailed:
-            if time.monotonic() > deadline:
-                raise
-            await trio.sleep(0.1)
