@@ -1,6 +1,7 @@
 """What the real mounts of this folder read."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -36,6 +37,7 @@ def large_tree(samba: SambaServer) -> Tree:
         for offset in (0, (4 << 30) - 7, (5 << 30) - 13):  # over the edge of 32 bits, and at the very end
             file.seek(offset)
             file.write(b"not a hole   ")
+    os.utime(folder / "sparse.bin", ns=(1_234_567_890_123_456_700,) * 2)  # SMB has steps of 100 ns
     return Tree(folder, grown.files + 1, grown.big)
 
 
