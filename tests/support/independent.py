@@ -115,7 +115,7 @@ def _node_command(own: Path, port: int, folder: Path) -> list[str]:
 
 
 def _listens(port: int) -> bool:
-    """Tell whether something listens, without connecting: an accepted connection that ends at once confuses scapy."""
+    """Tell whether something listens, without connecting: no server is to meet a client that says nothing first."""
     listening = "0A"
     wanted = f":{port:04X}"
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
