@@ -264,7 +264,6 @@ async def test_several_servers_behind_one_name_are_several_servers(
     autojump_clock: MockClock, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("another server answered")
-    numbers = itertools.count()
     world = World(
         names=(b"%d" % number for number in itertools.count()),
         peers=(f"10.0.0.{number}:445" for number in itertools.count()),

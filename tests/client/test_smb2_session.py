@@ -403,7 +403,7 @@ async def test_a_session_tells_in_a_report_who_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends_it", "refused_before", "compounds"),
+    "ends_it, refused_before, compounds",
     [
         pytest.param(lambda server: setattr(server, "cut_at", Command.CREATE), False, False, id="broken down"),
         pytest.param(lambda server: setattr(server, "cut_at", Command.CREATE), True, True, id="known to work"),
