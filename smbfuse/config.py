@@ -224,8 +224,8 @@ class Cache:
     mode: CacheMode = option(  # noqa: RUF009 - an option is a dataclasses.field()
         CacheMode.STRICT,
         names=("cache",),
-        help="what is kept of a file's data: with `strict` an open shows what the server had at most actimeo= ago, with "
-        "`loose` 30 times as long, `none` keeps nothing",
+        help="what is kept of a file's data: with `strict` an open shows what the server had at most actimeo= ago, "
+        "with `loose` 30 times as long, `none` keeps nothing",
     )
     attributes_s: float = option(
         1.0, names=("acregmax",), unit="seconds", help="how long a file's attributes are believed"
