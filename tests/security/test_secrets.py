@@ -109,6 +109,7 @@ def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
 @given(st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=8, max_size=12))
 def test_no_note_and_no_repr_shows_a_word_of_the_file(word: str) -> None:
     # A file that is no credentials file may hold other secrets (CVE-2022-29869 of mount.cifs).
+    word = f"zq{word}"  # no word of our own sentences: hypothesis tries those too
     found = parse(f"root:{word}\nsecret={word}\npassword='{word}'\n {word}\n")
     assert found.notes
     assert word not in repr(found)
