@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "--soak", "-m", "soak", f"--junitxml={report}"]
+        command += ["-o", "faulthandler_timeout=0"]  # a test of an hour is not a hung one
         command += [f"--hypothesis-seed={seed}", *arguments]
         code = subprocess.run(command, cwd=ROOT, check=False).returncode
         lines = list(rows(report)) if report.exists() else []
