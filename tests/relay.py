@@ -389,10 +389,12 @@ class Relay:
             yield chunk[start : start + step]
 
     async def _send(self, sink: trio.socket.SocketType, stream: PacketStream, piece: bytes) -> None:
+        # Noted before it goes: the answer to it may be here before this task has its turn again.
+        left_s = self._now()
         view = memoryview(piece)
         while view:
             view = view[await sink.send(view) :]
-        stream.left(len(piece), self._now())
+        stream.left(len(piece), left_s)
 
 
 def _inside(token: trio.lowlevel.TrioToken) -> bool:

@@ -183,7 +183,7 @@ def test_unmounting_what_is_not_mounted_says_so(
 
 
 def test_an_answer_that_nobody_waits_for_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="pyfuse3")
     log = logging.getLogger("pyfuse3")
     log.addFilter(fuse_mount._is_worth_a_word)
     try:

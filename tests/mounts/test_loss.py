@@ -123,6 +123,7 @@ def test_a_daemon_killed_while_the_server_is_silent_frees_its_callers(
         time.sleep(0.5)
         assert caller.poll() is None
         mounted.process.send_signal(signal.SIGKILL)
+        mounted.process.wait(10)
         caller.communicate(timeout=5)
         assert caller.returncode != 0
 
