@@ -150,19 +150,21 @@ class OpenFiles:
         handle.file.opens -= 1
         self._let_go(handle.file)
 
-    async def open_ahead(self, node: Node) -> SharedFile:
-        """Open a file for whoever will open it: he finds it open. To be undone by `let_go_ahead`.
+    def will_open(self, node: Node) -> None:
+        """Announce `open_ahead`, which a task yet to begin will call: who opens the file meanwhile waits for that."""
+        self._opening_ahead[node.ino] = trio.Event()
 
-        Cost and errors: as `open`.
+    async def open_ahead(self, node: Node) -> SharedFile:
+        """Open a file, announced by `will_open`, for whoever will open it: he finds it open.
+
+        To be undone by `let_go_ahead`.  Cost and errors: as `open`.
         """
-        ended = self._opening_ahead[node.ino] = trio.Event()
         try:
             file = await self._hold(node)
             file.ahead += 1
             return file
         finally:
-            del self._opening_ahead[node.ino]
-            ended.set()
+            self._opening_ahead.pop(node.ino).set()
 
     def let_go_ahead(self, file: SharedFile) -> None:
         """Undo `open_ahead`. Waits for nothing."""

@@ -187,6 +187,7 @@ class Speculation:
         self._nodes.pin(node)
         self._under_way += 1
         self._opened += 1
+        self._files.will_open(node)
         self._spawn(self._open, folder, node)
 
     async def _open(self, folder: Folder, node: Node) -> None:
