@@ -75,6 +75,25 @@ class NameMapping(enum.Enum):
     NONE = "nomapchars"
 
 
+class SymlinkKind(enum.Enum):
+    """`symlink=`: how a symlink is made where the server has none of its own (UNIX and POSIX extensions)."""
+
+    DEFAULT = "default"  # mfsymlinks if those are on, else native
+    NATIVE = "native"  # a reparse point IO_REPARSE_TAG_SYMLINK
+    NFS = "nfs"  # a reparse point of Windows' NFS server
+    WSL = "wsl"  # a reparse point of the Windows Subsystem for Linux
+    MFSYMLINKS = "mfsymlinks"  # a small file, XSym
+    NONE = "none"  # refused
+
+
+class ModeChanges(enum.Enum):
+    """`modechanges=`: what chmod and chown do where the server keeps neither modes nor owners."""
+
+    QUIET = "quiet"  # they succeed; of the mode the write bits alone are kept, as the read-only attribute
+    REMEMBER = "remember"  # besides, what was set is shown until the file is forgotten (`dynperm`)
+    REFUSE = "refuse"  # what cannot be kept is EPERM
+
+
 class Sec(enum.Enum):
     """`sec=`: how the login is made. The trailing 'i' of mount.cifs (signing demanded) is kept in `Security.sign`."""
 
@@ -197,9 +216,15 @@ class Network:
         15, names=("echo_interval",), unit="seconds", help="look for a sign of life after so long a silence"
     )
     rsize: int = option(8 * MIB, unit="bytes", help="largest single read, lowered to what the server takes")
+    wsize: int = option(8 * MIB, unit="bytes", help="largest single write, lowered to what the server takes")
+    leases: bool = option(
+        True, names=("lease",), help="ask for leases and oplocks: what they grant is kept until they break"
+    )
     max_credits: int = option(512, unit="count", help="most credits asked for: the requests under way at once")
-    smb1_unix: bool = option(
-        True, names=("unix", "posix", "linux"), help="SMB1: use the CIFS UNIX extensions where the server has them"
+    unix_extensions: bool = option(
+        True,
+        names=("unix", "posix", "linux"),
+        help="use the CIFS UNIX extensions of SMB1, or the POSIX extensions of 3.1.1, where the server has them",
     )
     smb1_open_nt: bool = option(
         False,
@@ -234,6 +259,18 @@ class Cache:
         1.0, names=("acdirmax",), unit="seconds", help="how long a folder's attributes and names are believed"
     )
     size: int = option(256 * MIB, names=("cache_size",), unit="bytes", help="most file data kept in memory")
+    close_timeout_s: float = option(
+        1.0,
+        names=("closetimeo",),
+        unit="seconds",
+        help="how long a file stays open on the server after its last close here, while a lease allows it",
+    )
+    dirty_limit: int = option(
+        64 * MIB, unit="bytes", help="most bytes written here and not yet on the server, where a lease allows to wait"
+    )
+    strict_sync: bool = option(
+        True, names=("strictsync",), help="fsync has the server write to its disk; without, only that it has the data"
+    )
     readahead: int = option(16 * MIB, names=("rasize",), unit="bytes", help="most bytes read ahead for one file")
 
 
@@ -258,15 +295,38 @@ class View:
     server_inode: bool = option(
         True, names=("serverino",), help="inode numbers are the server's file ids, where these can be trusted"
     )
+    symlink: SymlinkKind = option(  # noqa: RUF009 - an option is a dataclasses.field()
+        SymlinkKind.DEFAULT, help="how symlinks are made where the server has none of its own"
+    )
+    mf_symlinks: bool = option(
+        False,
+        names=("mfsymlinks",),
+        help="show files in the form of Minshall and French (XSym) as symlinks, and make such",
+    )
+    mode_changes: ModeChanges = option(  # noqa: RUF009 - an option is a dataclasses.field()
+        ModeChanges.QUIET,
+        names=("modechanges",),
+        help="chmod and chown where the server keeps no modes: `quiet` keeps the write bits and succeeds, `remember` "
+        "shows what was set until the file is forgotten, `refuse` fails",
+    )
+    user_xattrs: bool = option(
+        False, names=("user_xattr",), help="show extended attributes as user.*; costs two calls for every write"
+    )
+    acls: bool = option(
+        False,
+        names=("cifsacl", "acl"),
+        help="show Windows' security descriptors as system.cifs_acl; costs as user_xattr",
+    )
     contain_symlinks: bool = option(True, help="refuse symlinks that lead out of the share")
     block_size: int = option(MIB, names=("bsize",), unit="bytes", help="st_blksize, a hint to programs that copy")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """What the kernel is told. A mount is always `ro,nosuid,nodev`."""
+    """What the kernel is told. A mount is always `nosuid,nodev`."""
 
     mountpoint: str = ""
+    read_only: bool = option(False, names=("ro",), help="refuse every change with EROFS")
     allow_other: bool = option(False, help="let other users in; implied when root mounts")
     check_permissions: bool = option(
         False,

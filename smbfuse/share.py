@@ -8,9 +8,11 @@ Every call may raise `SmbError`; the classes of `errors.py` say what can be done
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+Buffer = bytes | bytearray | memoryview
 
 
 class Kind(enum.IntEnum):
@@ -103,9 +105,14 @@ class Features(enum.Flag):
     DURABLE = enum.auto()
     COMPOUND = enum.auto()
     NOTIFY = enum.auto()
-    POSIX = enum.auto()  # modes, owners and links are the server's own
+    POSIX = enum.auto()  # modes, owners and links are the server's own; an open file may be renamed over and unlinked
     STREAMS = enum.auto()
-    SYMLINKS = enum.auto()
+    SYMLINKS = enum.auto()  # `read_link` may be asked
+    MAKES_SYMLINKS = enum.auto()  # `make_link` may be asked
+    HARD_LINKS = enum.auto()
+    SPECIAL_FILES = enum.auto()  # `make_node` makes FIFOs, sockets and devices
+    EXTENDED_ATTRIBUTES = enum.auto()
+    DIRECTORY_LEASES = enum.auto()
     CASE_SENSITIVE = enum.auto()
 
 
@@ -128,15 +135,73 @@ class Limits:
     in_flight: int  # requests under way at once
 
 
-@dataclass(frozen=True, slots=True)
-class OpenIntent:
-    """Why a file is opened.
+class Creation(enum.Enum):
+    """What an open may make."""
 
-    `first_bytes` asks the open to bring along up to so many bytes from the start of the file, if that costs no further
-    round trip.
+    NEVER = enum.auto()  # the file must exist
+    IF_ABSENT = enum.auto()
+    EXCLUSIVE = enum.auto()  # it must not exist: Exists if it does
+
+
+class GrantHolder(Protocol):
+    """Who keeps what of one file (or folder) by the server's grant: one for each file, however often it is open.
+
+    `key` is the lease key, 16 bytes, the client's own choice: opens with one key do not break each other's grant. Both
+    calls are plain, come from the connection's reader and must not block; work is for a task that they start.
     """
 
+    key: bytes
+
+    def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
+        """Hear that the server takes a grant back, down to `remaining`.
+
+        What was kept beyond that is to be written out or dropped. `acknowledge`: the server holds another client up
+        until `OpenFile.acknowledge` (or `OpenDirectory.acknowledge`, or the close of every handle) tells it that this
+        is done; it waits some 35 s, then the handle is worth nothing.
+        """
+        ...
+
+    def lost(self) -> None:
+        """Hear that the connection has ended, and every grant with it: what is kept may be stale from now on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIntent:
+    """Why a file is opened, and what the open may do on the way.
+
+    `first_bytes` asks the open to bring along up to so many bytes from the start of the file, if that costs no further
+    round trip. `truncate` empties a file that exists. `mode` are the permission bits of a file that is made: kept by a
+    server that knows modes (`Features.POSIX`); elsewhere a mode without any write bit makes it read-only.
+    `holder` asks for `wanted`, a grant that is told to it when it breaks; None: nothing is asked for, and none given.
+    """
+
+    read: bool = True
+    write: bool = False
     first_bytes: int = 0
+    creation: Creation = Creation.NEVER
+    truncate: bool = False
+    mode: int | None = None
+    holder: GrantHolder | None = None
+    wanted: Caching = Caching.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New attributes of a file; None leaves one as it is.
+
+    Times are nanoseconds since 1970, cut to 100 ns on the way. `attributes` replaces the DOS attributes that can be set
+    (READONLY, HIDDEN, SYSTEM, ARCHIVE). `mode`, `uid` and `gid` are understood by servers with `Features.POSIX` only.
+    """
+
+    size: int | None = None
+    created_ns: int | None = None
+    accessed_ns: int | None = None
+    written_ns: int | None = None
+    attributes: int | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +223,7 @@ class ShareStatistics:
 
 
 class OpenFile(Protocol):
-    """One open file on the server, for reading."""
+    """One open file on the server, for what its intent said."""
 
     @property
     def stat(self) -> FileStat:
@@ -167,7 +232,12 @@ class OpenFile(Protocol):
 
     @property
     def caching(self) -> Caching:
-        """What may be kept, by the server's grant."""
+        """What may be kept now, by the server's grant; less after a break, none after a loss."""
+        ...
+
+    @property
+    def created(self) -> bool:
+        """Whether this open has made the file."""
         ...
 
     @property
@@ -186,6 +256,45 @@ class OpenFile(Protocol):
         """
         ...
 
+    async def write(self, offset: int, data: Sequence[Buffer]) -> int:
+        """Write `data`, pieces of one run of at most `limits.write` bytes, at byte `offset`, in one request.
+
+        Returns how many bytes were written: fewer only if the server took fewer. The pieces are not to be changed until
+        this returns, and not copied here.
+        Cost: 1 round trip.
+        Raises: NoSpace, Denied, Busy (a range is locked), StaleHandle; ConnectionLost and Timeout (the same bytes at
+        the same place may be written again).
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Have the server put what was written on its disk.  Cost: 1 round trip.  Raises: as `write`."""
+        ...
+
+    async def refresh(self) -> FileStat:
+        """Return the file's attributes by its handle, whatever its name is now.  Cost: 1 round trip."""
+        ...
+
+    async def change(self, change: Change) -> None:
+        """Change attributes by the handle; a time so set is not moved by writes through this handle any longer.
+
+        Cost: 1 round trip (1 for each kind of attribute over SMB1).
+        Raises: Denied, NoSpace, Unsupported (mode and owners without `Features.POSIX`).
+        """
+        ...
+
+    async def acknowledge(self, remaining: Caching) -> None:
+        """Answer a break: everything kept beyond `remaining` is written out or dropped. Never raises."""
+        ...
+
+    async def stand_aside(self) -> None:
+        """Make sure that this handle does not forbid the renaming and deletion of its file.
+
+        Cost: none but for SMB1's OPEN_ANDX, which shares no deletion: opened again otherwise, 2 round trips.
+        Raises: StaleHandle if the file cannot be opened again.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Give the handle back. Waits for no answer and never raises: what can be done about it?"""
         ...
@@ -197,6 +306,15 @@ class OpenDirectory(Protocol):
     @property
     def stat(self) -> FileStat | None:
         """The folder itself, where opening it told."""
+        ...
+
+    @property
+    def caching(self) -> Caching:
+        """What may be kept of the folder's names, by the server's grant (a directory lease)."""
+        ...
+
+    async def acknowledge(self, remaining: Caching) -> None:
+        """Answer a break; see `OpenFile.acknowledge`."""
         ...
 
     async def page(self) -> Sequence[DirEntry]:
@@ -213,7 +331,10 @@ class OpenDirectory(Protocol):
 
 
 class Share(Protocol):
-    """A connected tree: one share of one server."""
+    """A connected tree: one share of one server.
+
+    What a server does not have is said by `features` beforehand, and raises Unsupported if asked for all the same.
+    """
 
     @property
     def name(self) -> str:
@@ -239,15 +360,16 @@ class Share(Protocol):
         ...
 
     async def open(self, path: str, intent: OpenIntent) -> OpenFile:
-        """Open a file for reading, sharing everything with others.
+        """Open a file, or make it, sharing everything with others. A symlink is not followed.
 
         Cost: 1 round trip, the first bytes included where the dialect can.
-        Raises: NotFound, Denied, Busy, WrongKind (EISDIR).
+        Raises: NotFound, Exists, Denied (EROFS where the share or medium is read-only), Busy, NoSpace, WrongKind
+        (EISDIR; ELOOP for a symlink).
         """
         ...
 
-    async def open_directory(self, path: str) -> OpenDirectory:
-        """Begin to list a folder.
+    async def open_directory(self, path: str, holder: GrantHolder | None = None) -> OpenDirectory:
+        """Begin to list a folder. `holder` asks for a directory lease on it.
 
         Cost: 1 round trip, the first page included where the dialect can.
         Raises: NotFound, Denied, WrongKind (ENOTDIR).
@@ -260,6 +382,83 @@ class Share(Protocol):
         Cost: 1 round trip (up to 3 where the dialect needs a handle).
         Raises: NotFound, WrongKind (EINVAL: not a symlink), Unsupported (a kind of reparse point nobody knows).
         """
+        ...
+
+    async def make_directory(self, path: str, mode: int | None = None) -> FileStat:
+        """Make a folder and return what it is.  Cost: 1 round trip (2 over SMB1).  Raises: Exists, NotFound, Denied."""
+        ...
+
+    async def make_link(self, path: str, target: str) -> FileStat:
+        """Make a symlink to `target`, in POSIX spelling, and return what it is.
+
+        Cost: 1 to 3 round trips.  Raises: Exists, NotFound, Denied, Unsupported (no `Features.MAKES_SYMLINKS`).
+        """
+        ...
+
+    async def make_node(self, path: str, kind: Kind, device: tuple[int, int] | None, mode: int | None) -> FileStat:
+        """Make a FIFO, socket or device node and return what it is.
+
+        Raises: Exists, NotFound, Denied, Unsupported (no `Features.SPECIAL_FILES`).
+        """
+        ...
+
+    async def link(self, existing: str, path: str) -> None:
+        """Give the file `existing` the further name `path`.
+
+        Cost: 1 round trip.  Raises: Exists, NotFound, Denied, Unsupported (no `Features.HARD_LINKS`).
+        """
+        ...
+
+    async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
+        """Remove a name: an empty folder for `Kind.DIRECTORY`, else anything but a folder; a symlink itself.
+
+        A file that is open lives on nameless with `Features.POSIX`; elsewhere its name stays taken until its last
+        handle is closed, and opening it is refused. `holder`: whose grant this must not break.
+        Cost: 1 round trip.
+        Raises: NotFound, Denied, Busy (open without sharing deletion), NotEmpty, WrongKind (ENOTDIR, EISDIR).
+        """
+        ...
+
+    async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
+        """Give a file or folder another name; with `replace` in the place of what has that name.
+
+        `holder`: the grant on `source` that this must not break.
+        Cost: 1 round trip, 2 or 3 where a target must be removed first (SMB1).
+        Raises: Exists, NotFound, Denied (also for a target that is open, a folder with open files below, a folder as
+        target: without `Features.POSIX` servers refuse them), Busy, WrongKind, NotEmpty.
+        """
+        ...
+
+    async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
+        """Change attributes by path, a symlink's own, and return what they are then.
+
+        Cost: 1 round trip (2 or 3 over SMB1).  Raises: as `OpenFile.change`, NotFound.
+        """
+        ...
+
+    async def extended_attributes(self, path: str) -> Mapping[str, bytes]:
+        """Return the extended attributes (EA) of a file, names as the server spells them.
+
+        Cost: 1 round trip.  Raises: NotFound, Denied, Unsupported (no `Features.EXTENDED_ATTRIBUTES`).
+        """
+        ...
+
+    async def set_extended_attribute(self, path: str, name: str, value: Buffer) -> None:
+        """Set one extended attribute; an empty value removes it: the protocol knows no empty ones.
+
+        Cost: 1 round trip.  Raises: NotFound, Denied, NoSpace, Unsupported.
+        """
+        ...
+
+    async def security_descriptor(self, path: str) -> bytes:
+        """Return owner, group and DACL of a file as a self-relative SECURITY_DESCRIPTOR ([MS-DTYP] 2.4.6).
+
+        Cost: 1 round trip.  Raises: NotFound, Denied, Unsupported.
+        """
+        ...
+
+    async def set_security_descriptor(self, path: str, descriptor: Buffer) -> None:
+        """Set the DACL of a file, and owner and group if the descriptor has them.  Cost: 1 round trip."""
         ...
 
     async def space(self) -> Space:

@@ -167,7 +167,7 @@ class Smb1Session:
         try:
             if service in OTHER_SERVICES:
                 raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
-            if self._network.smb1_unix and self.negotiated.has(Capabilities.UNIX):
+            if self._network.unix_extensions and self.negotiated.has(Capabilities.UNIX):
                 tree.adopt_unix(await agree_on_unix(tree, where))
         except BaseException:
             tree.submit(TreeDisconnectMessage())  # nobody waits for the answer

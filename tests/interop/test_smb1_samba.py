@@ -73,10 +73,10 @@ def fill(folder: Path) -> None:
 
 WAYS: dict[str, dict[str, Any]] = {
     "unix extensions": {},
-    "without unix extensions": {"smb1_unix": False},
-    "bare challenge": {"smb1_unix": False, "smb1_extended_security": False},
-    "code page": {"smb1_unix": False, "unicode": False},
-    "NT_CREATE_ANDX": {"smb1_unix": False, "smb1_open_nt": True},
+    "without unix extensions": {"unix_extensions": False},
+    "bare challenge": {"unix_extensions": False, "smb1_extended_security": False},
+    "code page": {"unix_extensions": False, "unicode": False},
+    "NT_CREATE_ANDX": {"unix_extensions": False, "smb1_open_nt": True},
     "raw NTLMSSP": {"sec": Sec.NTLMSSP},
     "NTLMv1": {"sec": Sec.NTLM},
     "LM": {"sec": Sec.LM},
@@ -128,7 +128,7 @@ async def test_a_long_path_takes_several_signed_messages(careful: SambaServer) -
         deep.mkdir(mode=0o755)
     (deep / "file").write_bytes(b"deep down")
     (deep / "file").chmod(0o644)
-    async with mounted(careful, smb1_unix=False) as share:
+    async with mounted(careful, unix_extensions=False) as share:
         path = "/".join([*parts, "file"])
         assert (await share.stat(path)).size == 9
         assert (await share.stat("")).kind is Kind.DIRECTORY  # numbers of signatures still agree
