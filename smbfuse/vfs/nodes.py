@@ -163,6 +163,16 @@ class NodeTable:
             self.detach(node.parent, node.key)
         return False
 
+    def changed_here(self, node: Node, stat: FileStat, at: float | None = None) -> None:
+        """Record what we have changed ourselves: answers to questions that were asked before now are ignored.
+
+        What is kept of the content is not dropped: whoever changed it knows. `at`: when the change was sent, if `stat`
+        is what the server said afterwards; None: nothing new was learnt, and the rest is as old as it was.
+        """
+        known = node.known()
+        asked = Asked(next(self._questions), known.asked.at if at is None else at)
+        node.record = pack(asked, known.generation, refined(stat, known.stat), known.name)
+
     def lost(self, node: Node, asked: Asked) -> None:
         """Take the answer that there is nothing at a node's path."""
         if node.parent is not None and asked.number >= node.asked.number:

@@ -44,6 +44,34 @@ class Opened(NamedTuple):
     keep_cache: bool
 
 
+class Caller(NamedTuple):
+    """Who makes a file: it shall be theirs, with the mode they asked for less their umask."""
+
+    uid: int
+    gid: int
+    umask: int
+
+
+class NewAttributes(NamedTuple):
+    """What setattr shall change; None leaves it as it is. Times are nanoseconds since 1970, "now" already resolved."""
+
+    size: int | None = None  # bytes
+    mode: int | None = None  # permission bits
+    uid: int | None = None
+    gid: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+
+
+class Unsaved(NamedTuple):
+    """Bytes that a program wrote, that were acknowledged, and that are not on the server."""
+
+    path: str
+    offset: int
+    length: int
+    reason: str
+
+
 class Listed(NamedTuple):
     """One name of a folder. `next_cookie` is where a later `readdir` goes on behind it."""
 
