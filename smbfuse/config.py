@@ -63,7 +63,7 @@ class CacheMode(enum.Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        # `ro` and `singleclient` promise that nobody else writes: for a reader that is `loose`.
+        # `ro` and `singleclient` are the user's promise that nobody else writes: `loose` then sees no difference.
         return cls.LOOSE if value in ("ro", "singleclient") else None
 
 
@@ -84,6 +84,11 @@ class SymlinkKind(enum.Enum):
     WSL = "wsl"  # a reparse point of the Windows Subsystem for Linux
     MFSYMLINKS = "mfsymlinks"  # a small file, XSym
     NONE = "none"  # refused
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        # mount.cifs's word for those of the extensions alone.
+        return cls.NONE if value == "unix" else None
 
 
 class ModeChanges(enum.Enum):

@@ -154,7 +154,9 @@ def _parser(*, as_helper: bool) -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("-d", "--debug", action="store_true")
     parser.add_argument("-s", dest="sloppy", action="store_true")
-    parser.add_argument("-r", "--read-only", "-w", "--rw", "-n", dest="_unused", action="store_true")
+    parser.add_argument("-r", "--read-only", dest="options", action="append_const", const="ro")
+    parser.add_argument("-w", "--rw", dest="options", action="append_const", const="rw")
+    parser.add_argument("-n", dest="_unused", action="store_true")
     parser.add_argument("-t", dest="_type", help=argparse.SUPPRESS)  # mount(8) names the type to its helpers
     parser.add_argument("-V", "--version", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")

@@ -111,6 +111,20 @@ def test_flags(started: Started, folder: Path) -> None:
     assert {one.mount.mountpoint for one in started.configs} == {str(point)}
 
 
+@pytest.mark.parametrize(
+    "flags, read_only",
+    [([], False), (["-r"], True), (["-w"], False), (["-r", "-w"], False), (["-w", "-o", "ro"], True)],
+    ids=str,
+)
+def test_a_mount_is_for_writing_unless_told_otherwise(
+    started: Started, folder: Path, flags: list[str], read_only: bool
+) -> None:
+    point = folder / "point"
+    point.mkdir()
+    assert main.main(["//h/s", *flags, str(point)]) == 0
+    assert [one.mount.read_only for one in started.configs] == [read_only]
+
+
 def test_as_mount_8_calls_it(started: Started, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What mount.fuse3 makes of an fstab line, found by trying.
     point = folder / "point"
@@ -120,6 +134,7 @@ def test_as_mount_8_calls_it(started: Started, folder: Path, monkeypatch: pytest
     config = started.configs[0]
     assert config.target.share == "Büro, x"
     assert config.mount.kernel_options == ("noexec",)
+    assert config.mount.read_only
     # mount(8) itself calls a helper of its own name, and means "fake" by -f.
     monkeypatch.setattr(sys, "argv", ["/sbin/mount.smbfuse"])
     assert main.main(["//h/s", str(point), "-f", "-v", "-t", "fuse.smbfuse", "-o", "rw"]) == 0

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from smbfuse.cli import compatibility, manual
+from smbfuse.cli import compatibility, declined, manual
 from smbfuse.cli.exits import CannotMount, Exit
 from smbfuse.cli.options import PARTS, Draft, Takes, split_options
-from smbfuse.config import CacheMode, NameMapping, Sec, Vers
+from smbfuse.config import CacheMode, ModeChanges, NameMapping, Sec, SymlinkKind, Vers
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -93,6 +93,27 @@ def test_pasted_options_do_not_fail() -> None:
         ("nocontain_symlinks", "view", "contain_symlinks", False),
         ("noperm", "mount", "check_permissions", False),
         ("default_permissions", "mount", "check_permissions", True),
+        ("rw,ro", "mount", "read_only", True),
+        ("ro,rw", "mount", "read_only", False),
+        ("noro", "mount", "read_only", False),
+        ("wsize=1M", "network", "wsize", 1 << 20),
+        ("nolease", "network", "leases", False),
+        ("closetimeo=5", "cache", "close_timeout_s", 5.0),
+        ("dirty_limit=1G", "cache", "dirty_limit", 1 << 30),
+        ("nostrictsync", "cache", "strict_sync", False),
+        ("writeback_cache", "cache", "mode", CacheMode.LOOSE),
+        ("direct_io", "cache", "mode", CacheMode.NONE),
+        ("symlink=wsl", "view", "symlink", SymlinkKind.WSL),
+        ("symlink=unix", "view", "symlink", SymlinkKind.NONE),
+        ("mfsymlinks", "view", "mf_symlinks", True),
+        ("nomfsymlinks", "view", "mf_symlinks", False),
+        ("dynperm", "view", "mode_changes", ModeChanges.REMEMBER),
+        ("dynperm,nodynperm", "view", "mode_changes", ModeChanges.QUIET),
+        ("modechanges=refuse", "view", "mode_changes", ModeChanges.REFUSE),
+        ("user_xattr", "view", "user_xattrs", True),
+        ("cifsacl", "view", "acls", True),
+        ("acl,noacl", "view", "acls", False),
+        ("noexec,sync,noexec", "mount", "kernel_options", ("noexec", "sync")),
         ("noexec,noatime,noexec", "mount", "kernel_options", ("noexec", "noatime")),
     ],
 )
@@ -103,9 +124,9 @@ def test_an_option_sets_its_field(text: str, part: str, name: str, value: Any) -
 
 
 def test_a_password_may_hold_anything() -> None:
-    draft = draft_of("username=u,password=a,,b=c;%,,,rw")
+    draft = draft_of("username=u,password=a,,b=c;%,,,nobrl")
     assert draft.settings["login", "password"].reveal() == "a,b=c;%,"
-    assert draft.notes == [f"option rw has no effect: {compatibility._IGNORED['rw']}"]
+    assert draft.notes == [f"option nobrl has no effect: {declined.LOCKS_ARE_LOCAL}"]
     assert split_options("a,,,b") == [("a,", None), ("b", None)]
     assert split_options(",rw,,") == [("rw,", None)]
     assert split_options("") == []
@@ -147,6 +168,7 @@ def test_sloppy_notes_what_follows() -> None:
         "port=0", "port=65536", "port=http", "vers=4.0", "sec=ntlm7", "sec=krb5p", "uid=no-such-user-here",
         "uid=4294967295", "gid=-1", "file_mode=999", "file_mode=17777", "umask=x", "cache=sometimes",
         "iocharset=latin1", "sign=yes", "noserverino=1", "smb1_open=maybe", "credentials=", "max_credits=0",
+        "wsize=x", "dirty_limit=-1", "closetimeo=soon", "symlink=sfu", "modechanges=loudly", "ro=1", "rw=1",
     ],
 )  # fmt: skip
 def test_a_bad_value_is_one_sentence(text: str) -> None:
@@ -164,7 +186,7 @@ def test_locks_are_refused_in_words(name: str) -> None:
     assert "database" in sentence
 
 
-@pytest.mark.parametrize("name", compatibility._REFUSED)
+@pytest.mark.parametrize("name", declined.NOT_TO_BE_HAD)
 def test_what_is_refused_has_a_reason(name: str) -> None:
     code, sentence = refusal(f"{name}=1")
     assert code is Exit.OPTION_REFUSED
@@ -174,7 +196,7 @@ def test_what_is_refused_has_a_reason(name: str) -> None:
 def test_no_name_means_two_things() -> None:
     table = compatibility.table()
     assert len(table.names()) == len(set(table.names()))
-    assert not set(compatibility._IGNORED) & set(compatibility._REFUSED)
+    assert not set(declined.WITHOUT_EFFECT) & set(declined.NOT_TO_BE_HAD)
 
 
 def test_every_option_says_what_it_does_and_in_what_unit() -> None:
