@@ -143,6 +143,14 @@ class Creation(enum.Enum):
     EXCLUSIVE = enum.auto()  # it must not exist: Exists if it does
 
 
+class LinkForm(enum.Enum):
+    """How a symlink or a special file is kept where the server has none of its own: the kind of reparse point."""
+
+    NATIVE = enum.auto()  # Windows' own symlink; special files as NFS has them, Windows has none
+    NFS = enum.auto()  # of Windows' NFS server
+    WSL = enum.auto()  # of the Windows Subsystem for Linux
+
+
 class GrantHolder(Protocol):
     """Who keeps what of one file (or folder) by the server's grant: one for each file, however often it is open.
 
@@ -388,17 +396,25 @@ class Share(Protocol):
         """Make a folder and return what it is.  Cost: 1 round trip (2 over SMB1).  Raises: Exists, NotFound, Denied."""
         ...
 
-    async def make_link(self, path: str, target: str) -> FileStat:
+    async def make_link(self, path: str, target: str, form: LinkForm = LinkForm.NATIVE) -> FileStat:
         """Make a symlink to `target`, in POSIX spelling, and return what it is.
 
+        `form` counts only where the server keeps links as reparse points. Nothing is left behind by a refusal.
         Cost: 1 to 3 round trips.  Raises: Exists, NotFound, Denied, Unsupported (no `Features.MAKES_SYMLINKS`).
         """
         ...
 
-    async def make_node(self, path: str, kind: Kind, device: tuple[int, int] | None, mode: int | None) -> FileStat:
-        """Make a FIFO, socket or device node and return what it is.
+    async def make_node(
+        self,
+        path: str,
+        kind: Kind,
+        device: tuple[int, int] | None,
+        mode: int | None,
+        form: LinkForm = LinkForm.NATIVE,
+    ) -> FileStat:
+        """Make a FIFO, socket or device node and return what it is; `form` as in `make_link`.
 
-        Raises: Exists, NotFound, Denied, Unsupported (no `Features.SPECIAL_FILES`).
+        Cost: 1 to 3 round trips.  Raises: Exists, NotFound, Denied, Unsupported (no `Features.SPECIAL_FILES`).
         """
         ...
 
