@@ -15,7 +15,8 @@ from smbfuse.config import Config
 from smbfuse.daemon import service
 from smbfuse.errors import AuthenticationFailed, ConnectFailed, NotFound, Reason
 from smbfuse.share import ShareSource
-from tests.support.mem_share import MemShare, MemSource
+from tests.support.mem_share import MemShare
+from tests.support.mem_source import MemSource
 
 
 def trace(text: str) -> None:

@@ -1,87 +1,46 @@
-"""A share in memory: the waist's `Share` and `ShareSource` for tests of what stands above it.
+"""A share in memory: the waist's `Share` for tests of what stands above it.
 
-The tree is changed from outside as another client would change it (`write`, `remove`, `add`); the server's manners are
-settings (case, volumes, page size, limits). Every call is counted and logged, and can be delayed, held or made to fail:
+The disk is changed from outside, untold (`share.disk.write`, `.remove`, `.add` …), or by another client, which breaks
+grants as the rules are (`other = share.other_client()`, a share of its own over the same disk). The server's manners
+are settings: case, volumes, page size, limits, and by `features`
 
-    share.delays["read"] = 0.1              # seconds, each time
-    share.fail("stat", Timeout("…"))        # the next call; `times=` and `path=` narrow it
-    with share.held("read"):                # until the block is left
+    Features.POSIX          modes and owners are kept; an open file can be removed and renamed over, a folder replaced
+    without it              as Windows: a removed file keeps its name until its last close; nothing open is replaced
+
+`grants` is the most that an open is granted (nothing by default), `oplocks` makes it all or READ alone; `break_grant`
+and `lose_connection` take it back. Every call is counted and logged, and can be delayed, held or made to fail: see
+`mem_calls`. The two calls by handle that have a twin by path are called `change_open` and `acknowledge`.
 """
 
-import contextlib
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import trio
 
-from smbfuse.errors import NotFound, SmbError, StaleHandle, WrongKind
 from smbfuse.share import (
     Attributes,
+    Buffer,
     Caching,
-    DirEntry,
+    Change,
+    Creation,
     Features,
     FileStat,
+    GrantHolder,
     Kind,
     Limits,
+    LinkForm,
     OpenIntent,
     ShareStatistics,
     Space,
 )
-
-NOT_FOUND = 0xC0000034
-WRONG_KIND = 0xC0000103
-FILE_CLOSED = 0xC0000128
-EPOCH_NS = 1_700_000_000_000_000_000
-
-
-@dataclass(eq=False)
-class MemNode:
-    """A file, folder or symlink. Names that share it are hard links."""
-
-    kind: Kind
-    file_id: int
-    volume_id: int
-    created_ns: int
-    written_ns: int
-    changed_ns: int
-    data: bytes = b""
-    target: str = ""
-    attributes: int = 0
-    allocation: int | None = None
-    links: int = 1
-    children: dict[str, "MemNode"] = field(default_factory=dict)
-    override: dict[str, object] = field(default_factory=dict)  # fields of FileStat that the server says otherwise
-
-    def stat(self, *, listed: bool = False) -> FileStat:
-        """Return what the server says of the file; a listing tells neither volume nor links."""
-        directory = Attributes.DIRECTORY if self.kind is Kind.DIRECTORY else Attributes(0)
-        stat = FileStat(
-            kind=self.kind,
-            size=len(self.data),
-            allocation=len(self.data) if self.allocation is None else self.allocation,
-            attributes=self.attributes | directory,
-            created_ns=self.created_ns,
-            accessed_ns=self.written_ns,
-            written_ns=self.written_ns,
-            changed_ns=self.changed_ns,
-            file_id=self.file_id,
-            volume_id=None if listed else self.volume_id,
-            links=None if listed else self.links,
-        )
-        return stat._replace(**self.override)  # type: ignore[arg-type]  # a test names real fields
+from smbfuse.status import NtStatus, error
+from tests.support.mem_calls import Calls
+from tests.support.mem_disk import MemDisk, MemNode
+from tests.support.mem_files import Handle, MemDirectory, MemFile, apply, is_protected, refuses_deletion
+from tests.support.mem_grants import EVERYTHING, NOTHING, Grant, contend, join
 
 
-@dataclass
-class _Failure:
-    operation: str
-    error: SmbError
-    path: str | None
-    times: int
-
-
-class MemShare:
-    """One share in memory."""
+class MemShare(Calls):
+    """One client's connection to a share in memory."""
 
     def __init__(
         self,
@@ -92,156 +51,228 @@ class MemShare:
         page_entries: int = 1000,
         limits: Limits | None = None,
         folder_stat: bool = True,
+        grants: Caching = NOTHING,
+        oplocks: bool = False,
+        disk: MemDisk | None = None,
     ) -> None:
+        super().__init__()
         self.name = name
         self.features = features | (Features.CASE_SENSITIVE if case_sensitive else Features.NONE)
+        self.keeps_modes = Features.POSIX in features
         self.limits = limits or Limits(read=1 << 20, write=1 << 20, transact=1 << 20, in_flight=32)
         self.incarnation = 1
         self.page_entries = page_entries
         self.folder_stat = folder_stat  # does a listing tell of the folder itself?
+        self.grants = grants
+        self.oplocks = oplocks
+        self.opens_forbid_deletion = False  # as SMB1's OPEN_ANDX, until `stand_aside`
         self.gives_ids = True
-        self.calls: Counter[str] = Counter()
-        self.log: list[tuple[str, str]] = []
         self.reads: list[tuple[str, int, int]] = []  # path, offset, length
-        self.delays: dict[str, float] = {}
+        self.writes: list[tuple[str, int, int]] = []
+        self.opened: list[tuple[str, OpenIntent]] = []
         self.open_files = 0
         self.open_directories = 0
-        self.in_flight = 0
-        self.most_in_flight = 0
-        self._failures: list[_Failure] = []
-        self._gates: dict[str, trio.Event] = {}
-        self._next_id = {1: 100}
-        self._now_ns = EPOCH_NS
-        self.root = self._make(Kind.DIRECTORY, volume_id=1)
+        self.disk = disk or MemDisk(
+            case_sensitive=Features.CASE_SENSITIVE in self.features, keeps_modes=self.keeps_modes
+        )
+        self.root = self.disk.root
+        self.add, self.add_folder, self.add_symlink = self.disk.add, self.disk.add_folder, self.disk.add_symlink
+        self.node, self.write = self.disk.node, self.disk.write
+        self._handles: list[Handle] = []
 
-    # -- the tree, changed from outside
+    def other_client(self) -> "MemShare":
+        """Return another client's connection to the same share, with counts and grants of its own."""
+        return MemShare(
+            self.name,
+            features=self.features,
+            limits=self.limits,
+            grants=self.grants,
+            oplocks=self.oplocks,
+            disk=self.disk,
+        )
 
-    def add(
-        self,
-        path: str,
-        data: bytes = b"",
-        *,
-        file_id: int | None = None,
-        volume_id: int | None = None,
-        **override: object,
-    ) -> MemNode:
-        """Make a file, and the folders above it. `override` names fields of FileStat."""
-        return self._place(path, self._make(Kind.FILE, data, file_id, volume_id or self._volume(path)), override)
-
-    def add_folder(
-        self, path: str, *, file_id: int | None = None, volume_id: int | None = None, **override: object
-    ) -> MemNode:
-        """Make a folder; with a `volume_id` of its own it is where another disk is mounted."""
-        return self._place(path, self._make(Kind.DIRECTORY, b"", file_id, volume_id or self._volume(path)), override)
-
-    def add_symlink(self, path: str, target: str) -> MemNode:
-        """Make a symlink."""
-        node = self._make(Kind.SYMLINK, volume_id=self._volume(path))
-        node.target = target
-        return self._place(path, node, {})
-
-    def link(self, path: str, new_path: str) -> None:
-        """Give a file another name."""
-        node = self.node(path)
-        node.links += 1
-        self._place(new_path, node, {})
-
-    def write(self, path: str, data: bytes) -> None:
-        """Replace a file's bytes."""
-        node = self.node(path)
-        node.data = data
-        node.written_ns = node.changed_ns = self._tick()
-
-    def remove(self, path: str) -> MemNode:
-        """Take a name away."""
-        folder, name = self._above(path)
-        node = folder.children.pop(name)
-        node.links -= 1
-        return node
-
-    def rename(self, path: str, new_path: str) -> None:
-        """Move a name."""
-        node = self.remove(path)
-        node.links += 1
-        self._place(new_path, node, {})
-
-    def node(self, path: str) -> MemNode:
-        """Return what a path leads to, found as the server finds it."""
-        at = self.root
-        for name in filter(None, path.split("/")):
-            if at.kind is not Kind.DIRECTORY:
-                raise WrongKind(f"{path!r}: not a directory", status=WRONG_KIND)
-            found = at.children.get(name)
-            if found is None and Features.CASE_SENSITIVE not in self.features:
-                found = next((node for other, node in at.children.items() if other.upper() == name.upper()), None)
-            if found is None:
-                raise NotFound(f"{path!r}: no such name", status=NOT_FOUND)
-            at = found
-        return at
-
-    # -- manners
-
-    def fail(self, operation: str, error: SmbError, *, path: str | None = None, times: int = 1) -> None:
-        """Let the next calls of an operation fail."""
-        self._failures.append(_Failure(operation, error, path, times))
-
-    @contextlib.contextmanager
-    def held(self, operation: str) -> Iterator[None]:
-        """Hold back every answer to an operation until the block is left."""
-        gate = self._gates[operation] = trio.Event()
-        try:
-            yield
-        finally:
-            del self._gates[operation]
-            gate.set()
-
-    async def perform(self, operation: str, path: str) -> None:
-        """Count a call, then let it wait or fail as scripted."""
-        self.calls[operation] += 1
-        self.log.append((operation, path))
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        try:
-            await trio.lowlevel.checkpoint()
-            if operation in self.delays:
-                await trio.sleep(self.delays[operation])
-            if operation in self._gates:
-                await self._gates[operation].wait()
-        finally:
-            self.in_flight -= 1
-        for failure in self._failures:
-            if failure.operation == operation and failure.path in (None, path):
-                failure.times -= 1
-                if not failure.times:
-                    self._failures.remove(failure)
-                raise failure.error
-
-    # -- the waist
+    # -- the waist: files and folders
 
     async def stat(self, path: str) -> FileStat:
         await self.perform("stat", path)
-        return self._told(self.node(path))
+        return self.told(self.node(path))
 
-    async def open(self, path: str, intent: OpenIntent) -> "MemFile":
+    async def open(self, path: str, intent: OpenIntent) -> MemFile:
         await self.perform("open", path)
-        node = self.node(path)
-        if node.kind is Kind.DIRECTORY:
-            raise WrongKind(f"{path!r}: is a directory", status=0xC00000BA, errno=21)
-        first = None
-        if intent.first_bytes:
-            first = memoryview(bytearray(node.data[: intent.first_bytes]))
-        return MemFile(self, path, node, first)
+        self.opened.append((path, intent))
+        folder, name = self.disk.above(path)
+        created = name not in folder.children and intent.creation is not Creation.NEVER
+        if created:
+            node = await self._make(path, Kind.FILE, intent.mode)
+        else:
+            node = self.node(path)
+            await self._open_existing(path, node, intent)
+        if intent.truncate and not created:
+            apply(self.disk, node, Change(size=0), keeps_modes=self.keeps_modes)
+        grant = None
+        if intent.holder is not None:
+            others = any(isinstance(one, Handle) and one.key != intent.holder.key for one in node.handles)
+            wanted = intent.wanted & self.grants
+            grant = join(node.grants, intent.holder, self, wanted, others=others, oplock=self.oplocks)
+        file = MemFile(
+            self,
+            path,
+            node,
+            grant,
+            first=memoryview(bytearray(node.data[: intent.first_bytes])) if intent.first_bytes else None,
+            created=created,
+            writable=intent.write,
+            forbids_deletion=self.opens_forbid_deletion,
+        )
+        self._handles.append(file)
+        self.open_files += 1
+        return file
 
-    async def open_directory(self, path: str) -> "MemDirectory":
+    async def open_directory(self, path: str, holder: GrantHolder | None = None) -> MemDirectory:
         await self.perform("open_directory", path)
         node = self.node(path)
         if node.kind is not Kind.DIRECTORY:
-            raise WrongKind(f"{path!r}: not a directory", status=WRONG_KIND)
-        return MemDirectory(self, path, node)
+            raise error(NtStatus.NOT_A_DIRECTORY, "OPEN", path)
+        grant = None
+        if holder is not None:
+            wanted = self.grants & ~Caching.WRITE if Features.DIRECTORY_LEASES in self.features else NOTHING
+            grant = join(node.grants, holder, self, wanted, others=False, oplock=False)
+        listing = MemDirectory(self, path, node, grant, tells=self.folder_stat)
+        self._handles.append(listing)
+        self.open_directories += 1
+        return listing
 
     async def read_link(self, path: str) -> str:
         await self.perform("read_link", path)
-        return self.node(path).target
+        node = self.node(path)
+        if node.kind is not Kind.SYMLINK:
+            raise error(NtStatus.NOT_A_REPARSE_POINT, "READ_LINK", path)
+        return node.target
+
+    # -- the waist: names
+
+    async def make_directory(self, path: str, mode: int | None = None) -> FileStat:
+        await self.perform("make_directory", path)
+        return self.told(await self._make(path, Kind.DIRECTORY, mode))
+
+    async def make_link(self, path: str, target: str, form: LinkForm = LinkForm.NATIVE) -> FileStat:
+        await self._perform_if(Features.MAKES_SYMLINKS, "make_link", path)
+        node = await self._make(path, Kind.SYMLINK, 0o777)
+        node.target = target
+        return self.told(node)
+
+    async def make_node(
+        self,
+        path: str,
+        kind: Kind,
+        device: tuple[int, int] | None,
+        mode: int | None,
+        form: LinkForm = LinkForm.NATIVE,
+    ) -> FileStat:
+        await self._perform_if(Features.SPECIAL_FILES, "make_node", path)
+        node = await self._make(path, kind, mode)
+        node.device = device
+        return self.told(node)
+
+    async def link(self, existing: str, path: str) -> None:
+        await self._perform_if(Features.HARD_LINKS, "link", existing)
+        node = self.node(existing)
+        folder, name = self.disk.above(path)
+        if name in folder.children:
+            raise error(NtStatus.OBJECT_NAME_COLLISION, "LINK", path)
+        await self._contend_folder(folder)
+        folder.children[name] = node
+        node.links += 1
+        node.changed_ns = folder.written_ns = folder.changed_ns = self.disk.tick()
+
+    async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
+        await self.perform("remove", path)
+        node = self.node(path)
+        if kind is Kind.DIRECTORY and node.kind is not Kind.DIRECTORY:
+            raise error(NtStatus.NOT_A_DIRECTORY, "REMOVE", path)
+        if kind is not Kind.DIRECTORY and node.kind is Kind.DIRECTORY:
+            raise error(NtStatus.FILE_IS_A_DIRECTORY, "REMOVE", path)
+        if node.children:
+            raise error(NtStatus.DIRECTORY_NOT_EMPTY, "REMOVE", path)
+        await self._take_handles(node, holder)
+        if not self.keeps_modes:
+            if is_protected(node):
+                raise error(NtStatus.CANNOT_DELETE, "REMOVE", path)
+            if refuses_deletion(node):
+                raise error(NtStatus.SHARING_VIOLATION, "REMOVE", path)
+            if node.delete_pending:
+                raise error(NtStatus.DELETE_PENDING, "REMOVE", path)
+        folder, name = self.disk.above(path)
+        await self._contend_folder(folder)
+        if node.handles and not self.keeps_modes:
+            node.delete_pending = True
+        else:
+            self.disk.remove(path.removesuffix(path.rpartition("/")[2]) + name)
+            node.changed_ns = self.disk.tick()
+
+    async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
+        await self.perform("rename", source)
+        node = self.node(source)
+        folder, name = self.disk.above(source)
+        new_folder, new_spelling = self.disk.above(target)
+        if node.delete_pending:
+            raise error(NtStatus.DELETE_PENDING, "RENAME", source)
+        await self._take_handles(node, holder)
+        victim = new_folder.children.get(new_spelling)
+        if victim is node and (new_folder, new_spelling) != (folder, name):
+            return  # two names of one file: POSIX leaves both
+        if victim is not None and victim is not node:
+            if not replace:
+                raise error(NtStatus.OBJECT_NAME_COLLISION, "RENAME", target)
+            await self._take_handles(victim, None)
+            self._may_replace(node, victim, target)
+        if not self.keeps_modes and (refuses_deletion(node) or _open_below(node)):
+            raise error(NtStatus.ACCESS_DENIED if node.children else NtStatus.SHARING_VIOLATION, "RENAME", source)
+        await self._contend_folder(folder)
+        await self._contend_folder(new_folder)
+        if victim is not None and victim is not node:
+            del new_folder.children[new_spelling]
+            victim.links -= 1
+        del folder.children[name]
+        new_folder.children[target.rpartition("/")[2]] = node
+        node.changed_ns = self.disk.tick()
+        folder.written_ns = new_folder.written_ns = self.disk.tick()
+
+    # -- the waist: attributes
+
+    async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
+        await self.perform("change", path)
+        node = self.node(path)
+        if change.size is not None:
+            if node.kind is Kind.DIRECTORY:
+                raise error(NtStatus.FILE_IS_A_DIRECTORY, "SET_INFO", path)
+            if is_protected(node) and not self.keeps_modes:
+                raise error(NtStatus.ACCESS_DENIED, "SET_INFO", path)
+            key = None if holder is None else holder.key
+            await contend(node.grants, EVERYTHING, key, waits_for=Caching.WRITE, oplock=self.oplocks)
+        apply(self.disk, node, change, keeps_modes=self.keeps_modes)
+        return self.told(node)
+
+    async def extended_attributes(self, path: str) -> Mapping[str, bytes]:
+        await self._perform_if(Features.EXTENDED_ATTRIBUTES, "extended_attributes", path)
+        return dict(self.node(path).extended)
+
+    async def set_extended_attribute(self, path: str, name: str, value: Buffer) -> None:
+        await self._perform_if(Features.EXTENDED_ATTRIBUTES, "set_extended_attribute", path)
+        extended = self.node(path).extended
+        spelled = next((other for other in extended if other.upper() == name.upper()), name)
+        if len(value):
+            extended[spelled] = bytes(value)
+        else:
+            extended.pop(spelled, None)
+
+    async def security_descriptor(self, path: str) -> bytes:
+        await self.perform("security_descriptor", path)
+        return self.node(path).descriptor
+
+    async def set_security_descriptor(self, path: str, descriptor: Buffer) -> None:
+        await self.perform("set_security_descriptor", path)
+        self.node(path).descriptor = bytes(descriptor)
 
     async def space(self) -> Space:
         await self.perform("space", "")
@@ -257,120 +288,100 @@ class MemShare:
         calls = sum(self.calls.values())
         return ShareStatistics("memory", "", "", "", "", calls, calls, 0, 0, self.in_flight, 0, 1)
 
-    # -- inside
+    # -- what a server does of its own accord
+
+    def break_grant(self, path: str, remaining: Caching = NOTHING) -> Grant:
+        """Take this client's grant on a file back, down to `remaining`; return it: `answered` is set by the answer."""
+        grant = next(grant for grant in self.node(path).grants if grant.client is self)
+        grant.take(remaining)
+        return grant
+
+    def lose_connection(self) -> None:
+        """End the connection and have a new one at once: every handle and every grant is void."""
+        self.incarnation += 1
+        handles, self._handles = self._handles, []
+        grants = {id(handle.grant): handle.grant for handle in handles if handle.grant is not None and handle.open}
+        for handle in handles:
+            handle.forget()
+        for grant in grants.values():
+            grant.holder.lost()
+
+    # -- what handles need
 
     def told(self, node: MemNode, *, listed: bool = False) -> FileStat:
         """Return what the server says of a file, ids left out if it gives none."""
-        return self._told(node, listed=listed)
-
-    def _told(self, node: MemNode, *, listed: bool = False) -> FileStat:
         stat = node.stat(listed=listed)
         return stat if self.gives_ids else stat._replace(file_id=0, volume_id=None)
 
-    def _tick(self) -> int:
-        self._now_ns += 1_000_100
-        return self._now_ns
+    def closed(self, operation: str) -> None:
+        """Count a close."""
+        self.calls[operation] += 1
+        if operation == "close":
+            self.open_files -= 1
+        else:
+            self.open_directories -= 1
 
-    def _make(self, kind: Kind, data: bytes = b"", file_id: int | None = None, volume_id: int = 1) -> MemNode:
-        if file_id is None:
-            file_id = self._next_id.setdefault(volume_id, 100)
-            self._next_id[volume_id] += 1
-        created, written = self._tick(), self._tick()
-        return MemNode(kind, file_id, volume_id, created, written, written, data)
+    # -- inside
 
-    def _volume(self, path: str) -> int:
-        at = self.root
-        for name in path.split("/")[:-1]:
-            if name not in at.children:
-                break
-            at = at.children[name]
-        return at.volume_id
+    async def _perform_if(self, feature: Features, operation: str, path: str) -> None:
+        await self.perform(operation, path)
+        if feature not in self.features:
+            raise error(NtStatus.NOT_SUPPORTED, operation.upper(), path)
 
-    def _above(self, path: str) -> tuple[MemNode, str]:
-        above, _, name = path.rpartition("/")
-        return self.node(above), name
+    async def _open_existing(self, path: str, node: MemNode, intent: OpenIntent) -> None:
+        if node.delete_pending:
+            raise error(NtStatus.DELETE_PENDING, "OPEN", path)
+        if intent.creation is Creation.EXCLUSIVE:
+            raise error(NtStatus.OBJECT_NAME_COLLISION, "OPEN", path)
+        if node.kind is Kind.DIRECTORY:
+            raise error(NtStatus.FILE_IS_A_DIRECTORY, "OPEN", path)
+        if node.kind is Kind.SYMLINK:
+            raise error(NtStatus.STOPPED_ON_SYMLINK, "OPEN", path)
+        if (intent.write or intent.truncate) and is_protected(node) and not self.keeps_modes:
+            raise error(NtStatus.ACCESS_DENIED, "OPEN", path)
+        key = None if intent.holder is None else intent.holder.key
+        taken = EVERYTHING if intent.truncate else Caching.WRITE
+        await contend(node.grants, taken, key, waits_for=Caching.WRITE, oplock=self.oplocks)
 
-    def _place(self, path: str, node: MemNode, override: dict[str, object]) -> MemNode:
-        above, _, name = path.rpartition("/")
-        at = self.root
-        for part in filter(None, above.split("/")):
-            at = at.children.setdefault(part, self._make(Kind.DIRECTORY, volume_id=at.volume_id))
-        node.override.update(override)
-        at.children[name] = node
+    async def _make(self, path: str, kind: Kind, mode: int | None) -> MemNode:
+        folder, name = self.disk.above(path)
+        if name in folder.children:
+            pending = folder.children[name].delete_pending
+            raise error(NtStatus.DELETE_PENDING if pending else NtStatus.OBJECT_NAME_COLLISION, "CREATE", path)
+        await self._contend_folder(folder)
+        node = self.disk.make(kind, volume_id=folder.volume_id)
+        if self.keeps_modes:
+            node.mode = node.mode if mode is None else mode
+        elif kind is Kind.FILE:
+            node.attributes = Attributes.ARCHIVE
+            if mode is not None and not mode & 0o222:
+                node.attributes |= Attributes.READONLY
+        folder.children[name] = node
+        folder.written_ns = folder.changed_ns = self.disk.tick()
         return node
 
+    def _may_replace(self, node: MemNode, victim: MemNode, target: str) -> None:
+        if self.keeps_modes:
+            if victim.kind is Kind.DIRECTORY and node.kind is not Kind.DIRECTORY:
+                raise error(NtStatus.FILE_IS_A_DIRECTORY, "RENAME", target)
+            if victim.kind is not Kind.DIRECTORY and node.kind is Kind.DIRECTORY:
+                raise error(NtStatus.NOT_A_DIRECTORY, "RENAME", target)
+            if victim.children:
+                raise error(NtStatus.DIRECTORY_NOT_EMPTY, "RENAME", target)
+        elif victim.kind is Kind.DIRECTORY or victim.handles or is_protected(victim):
+            raise error(NtStatus.ACCESS_DENIED, "RENAME", target)
 
-class MemFile:
-    """An open file: it keeps its node whatever happens to the name."""
+    async def _take_handles(self, node: MemNode, holder: GrantHolder | None) -> None:
+        """Make others write what they hold back, and give up the handles that they keep beyond their close."""
+        taken, key = Caching.WRITE | Caching.HANDLE, None if holder is None else holder.key
+        await contend(node.grants, taken, key, waits_for=taken, oplock=self.oplocks)
 
-    caching = Caching.NONE
-
-    def __init__(self, share: MemShare, path: str, node: MemNode, first: memoryview | None) -> None:
-        self.share = share
-        self.path = path
-        self.node = node
-        self.stat = share.told(node)
-        self.first = first
-        self.incarnation = share.incarnation
-        share.open_files += 1
-
-    async def read(self, offset: int, length: int) -> memoryview:
-        assert 0 < length <= self.share.limits.read
-        self.share.reads.append((self.path, offset, length))
-        await self.share.perform("read", self.path)
-        if self.incarnation != self.share.incarnation:
-            raise StaleHandle(f"{self.path!r}: handle of an older connection", status=FILE_CLOSED)
-        return memoryview(bytearray(self.node.data[offset : offset + length]))
-
-    async def aclose(self) -> None:
-        self.share.calls["close"] += 1
-        self.share.open_files -= 1
+    async def _contend_folder(self, folder: MemNode) -> None:
+        """Tell the others who keep a folder's names that they have changed; our own lease on it stays."""
+        others = [grant for grant in folder.grants if grant.client is not self]
+        await contend(others, EVERYTHING, None, waits_for=NOTHING, oplock=False)
 
 
-class MemDirectory:
-    """A listing under way. The first page comes with the open; each further one is a call."""
-
-    def __init__(self, share: MemShare, path: str, node: MemNode) -> None:
-        self.share = share
-        self.path = path
-        self.stat = share.told(node) if share.folder_stat else None
-        self.entries = [DirEntry(name, share.told(child, listed=True)) for name, child in node.children.items()]
-        self.at = 0
-        share.open_directories += 1
-
-    async def page(self) -> Sequence[DirEntry]:
-        if self.at:
-            await self.share.perform("page", self.path)
-        page = self.entries[self.at : self.at + self.share.page_entries]
-        self.at += len(page)
-        return page
-
-    async def aclose(self) -> None:
-        self.share.calls["close_directory"] += 1
-        self.share.open_directories -= 1
-
-
-class MemSource:
-    """A server in memory: one share, or several by name."""
-
-    def __init__(self, *shares: MemShare, whole_server: bool = False) -> None:
-        self.whole_server = whole_server
-        self.shares = {share.name: share for share in shares}
-        self.calls: Counter[str] = Counter()
-        self._connected: list[MemShare] = []
-
-    async def share(self, name: str) -> MemShare:
-        await trio.lowlevel.checkpoint()
-        for share in self.shares.values():
-            if not self.whole_server or share.name.casefold() == name.casefold():
-                if share not in self._connected:
-                    self.calls["connect"] += 1
-                    self._connected.append(share)
-                return share
-        raise NotFound(f"no share {name!r}", status=0xC00000CC)
-
-    def connected(self) -> list[MemShare]:
-        return list(self._connected)
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
+def _open_below(node: MemNode) -> bool:
+    """Tell whether a file or folder below `node` is open."""
+    return any(child.handles or _open_below(child) for child in node.children.values())

@@ -2,7 +2,8 @@ import pytest
 import trio
 
 from smbfuse.config import Cache, View
-from tests.support.mem_share import MemShare, MemSource
+from tests.support.mem_share import MemShare
+from tests.support.mem_source import MemSource
 from tests.vfs.mounted import Mount, Mounted
 
 USER_VIEW = View(uid=1000, gid=1000)

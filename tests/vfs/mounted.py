@@ -6,7 +6,8 @@ from typing import Protocol
 from smbfuse.config import Cache, View
 from smbfuse.vfs.filesystem import Filesystem
 from smbfuse.vfs.posix import Entry, Listed
-from tests.support.mem_share import MemShare, MemSource
+from tests.support.mem_share import MemShare
+from tests.support.mem_source import MemSource
 
 
 @dataclass

@@ -90,7 +90,7 @@ async def test_cookies_mean_the_same_however_the_folder_changes(mount: Mount, au
     fh = await mounted.fs.opendir(await mounted.ino("d"))
     first = (await mounted.fs.readdir(fh, 0))[:20]
     for number in range(0, 200, 2):
-        share.remove(f"d/file {number:06}")
+        share.disk.remove(f"d/file {number:06}")
         share.add(f"d/new {number}")
     await trio.sleep(5)
     assert (await mounted.names("d"))[2:] != [entry.name for entry in first[2:]]
@@ -205,7 +205,7 @@ async def test_a_name_that_vanished_is_cut_by_the_listing(mount: Mount, autojump
     share = folder_of(3)
     mounted = await mount(share, cache=Cache(attributes_s=60.0, directories_s=1.0))
     folder, ino = await mounted.ino("d"), await mounted.ino("d/file 000001")
-    share.remove("d/file 000001")
+    share.disk.remove("d/file 000001")
     await trio.sleep(1.5)
     assert b"file 000001" not in await mounted.names("d")
     assert (folder, b"file 000001") in mounted.kernel.entries
@@ -222,7 +222,7 @@ async def test_a_listing_does_not_bring_back_what_a_later_question_found_gone(
     ino = await mounted.ino("d")
     fh = await mounted.fs.opendir(ino)
     await trio.sleep(1.1)
-    share.remove("d/file 000050")
+    share.disk.remove("d/file 000050")
     assert (await mounted.fs.lookup(ino, b"file 000050")).stat.ino == 0
     assert b"file 000050" not in [entry.name for entry in await mounted.drain(fh)]
 
@@ -287,7 +287,7 @@ async def test_a_name_listed_in_one_mapping_and_made_again_in_the_other_is_found
     share.add("d/a\uf03ab", b"sfu")
     mounted = await mount(share, cache=Cache(attributes_s=0.0, directories_s=0.0))
     await mounted.entries("d")
-    share.remove("d/a\uf03ab")
+    share.disk.remove("d/a\uf03ab")
     share.add("d/a\uf022b", b"sfm!")
     assert (await mounted.find("d/a:b")).stat.size == 4
 

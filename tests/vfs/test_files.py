@@ -14,7 +14,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from smbfuse.config import Cache, CacheMode, View
 from smbfuse.errors import NotFound, SmbError, Timeout
 from smbfuse.share import Limits
-from tests.support.mem_share import MemShare, MemSource
+from tests.support.mem_share import MemShare
+from tests.support.mem_source import MemSource
 from tests.vfs.mounted import Mount, Mounted
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -235,7 +236,7 @@ async def test_an_open_whose_file_loses_its_name_meanwhile_leaves_no_handle(moun
         with share.held("open"):
             nursery.start_soon(opener)
             await wait_all_tasks_blocked()
-            share.remove("f")
+            share.disk.remove("f")
             share.add("f", b"new", file_id=78)
             await mounted.ino("f")
     await wait_all_tasks_blocked()
@@ -277,7 +278,7 @@ async def test_open_of_a_name_that_is_another_file_now_sends_the_kernel_back_to_
     share.add("f", b"old", file_id=77)
     mounted = await mount(share)
     ino = await mounted.ino("f")
-    share.remove("f")
+    share.disk.remove("f")
     share.add("f", b"other", file_id=78)
     with pytest.raises(SmbError) as stale:
         await mounted.fs.open(ino, 0)
@@ -292,7 +293,7 @@ async def test_open_of_a_name_that_is_gone(mount: Mount) -> None:
     share.add("f", b"old")
     mounted = await mount(share)
     ino = await mounted.ino("f")
-    share.remove("f")
+    share.disk.remove("f")
     with pytest.raises(NotFound):
         await mounted.fs.open(ino, 0)
     assert await mounted.ino("f") == 0

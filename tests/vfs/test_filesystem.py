@@ -160,7 +160,7 @@ async def test_getattr_of_a_name_that_is_gone(mount: Mount, autojump_clock: Mock
     share.add("a")
     mounted = await mount(share)
     ino = await mounted.ino("a")
-    share.remove("a")
+    share.disk.remove("a")
     await trio.sleep(2)
     with pytest.raises(NotFound):
         await mounted.fs.getattr(ino)
@@ -178,7 +178,7 @@ async def test_a_file_in_a_folder_that_went_shows_its_last_attributes_while_open
     mounted = await mount(share)
     ino = await mounted.ino("d/f")
     opened = await mounted.fs.open(ino, 0)
-    share.remove("d")
+    share.disk.remove("d")
     await trio.sleep(2)
     assert await mounted.ino("d") == 0
     assert (await mounted.fs.getattr(ino)).stat.size == 5

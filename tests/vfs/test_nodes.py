@@ -67,7 +67,7 @@ async def test_a_second_disk_below_the_share_repeats_numbers(mount: Mount) -> No
 async def test_a_listing_alone_never_makes_a_hard_link(mount: Mount) -> None:
     share = MemShare()
     share.add("a", file_id=77)
-    share.link("a", "b")
+    share.disk.link("a", "b")
     mounted = await mount(share)
     listed = {entry.name: entry.entry.stat.ino for entry in await mounted.entries()}
     assert listed[b"a"] != listed[b"b"]
@@ -77,11 +77,11 @@ async def test_hard_links_share_a_number_where_the_volume_is_known(mount: Mount,
     share = MemShare()
     share.add("one/a", b"x" * 100, file_id=77)
     share.add_folder("two")
-    share.link("one/a", "two/b")
+    share.disk.link("one/a", "two/b")
     mounted = await mount(share)
     assert await mounted.ino("one/a") == await mounted.ino("two/b") == 77
     assert (await mounted.find("two/b")).stat.nlink == 2
-    share.remove("one/a")
+    share.disk.remove("one/a")
     await trio.sleep(2)
     assert await mounted.ino("one/a") == 0
     assert await mounted.ino("two/b") == 77
@@ -91,7 +91,7 @@ async def test_hard_links_share_a_number_where_the_volume_is_known(mount: Mount,
 async def test_one_link_counted_is_no_hard_link(mount: Mount) -> None:
     share = MemShare()
     node = share.add("a", file_id=77)
-    share.link("a", "b")
+    share.disk.link("a", "b")
     node.links = 1
     mounted = await mount(share)
     assert await mounted.ino("a") != await mounted.ino("b")
@@ -111,7 +111,7 @@ async def test_deleted_and_made_again_while_open_is_another_inode(mount: Mount, 
     mounted = await mount(share)
     old = await mounted.ino("f")
     opened = await mounted.fs.open(old, 0)
-    share.remove("f")
+    share.disk.remove("f")
     share.add("f", b"new", file_id=77)  # the number is used again at once
     await trio.sleep(2)
     new = await mounted.ino("f")
@@ -147,7 +147,7 @@ async def test_a_number_used_again_by_another_name_while_open(mount: Mount) -> N
     share.add("f", b"old", file_id=77)
     mounted = await mount(share)
     await mounted.fs.open(await mounted.ino("f"), 0)
-    share.remove("f")
+    share.disk.remove("f")
     share.add("g", b"new", file_id=77)
     assert await mounted.ino("g") in OWN_NUMBERS
 
@@ -157,7 +157,7 @@ async def test_a_number_used_again_by_a_closed_file_gets_another_generation(moun
     share.add("f", b"old", file_id=77)
     mounted = await mount(share, cache=EAGER)
     before = await mounted.find("f")
-    share.remove("f")
+    share.disk.remove("f")
     share.add("f", b"other", file_id=77)
     after = await mounted.find("f")
     assert (after.stat.ino, after.generation) == (77, before.generation + 1)
@@ -171,7 +171,7 @@ async def test_a_file_renamed_by_another_client_keeps_its_number_while_open(moun
     share.add("f", b"bytes", file_id=77)
     mounted = await mount(share, cache=EAGER)
     opened = await mounted.fs.open(await mounted.ino("f"), 0)
-    share.rename("f", "g")
+    share.disk.rename("f", "g")
     assert await mounted.ino("f") == 0
     assert await mounted.ino("g") == 77
     assert (await mounted.fs.getattr(77)).stat.nlink == 1
@@ -183,7 +183,7 @@ async def test_a_replaced_folder_is_stale_and_what_is_below_it_too(mount: Mount)
     share.add("d/f")
     mounted = await mount(share, cache=EAGER)
     folder, file = await mounted.ino("d"), await mounted.ino("d/f")
-    share.remove("d")
+    share.disk.remove("d")
     share.add("d/f")
     assert await mounted.ino("d") != folder
     with pytest.raises(SmbError) as stale:
@@ -255,7 +255,7 @@ async def test_a_name_whose_case_was_changed_is_shown_anew(mount: Mount) -> None
     share.add("foo", file_id=77)
     mounted = await mount(share, cache=EAGER)
     assert await mounted.ino("foo") == 77
-    share.rename("foo", "FOO")
+    share.disk.rename("foo", "FOO")
     assert b"FOO" in await mounted.names()
     assert await mounted.ino("FOO") == 77
     assert (1, b"foo") in mounted.kernel.entries

@@ -103,7 +103,7 @@ async def test_what_was_found_gone_is_not_recalled(mount: Mount, autojump_clock:
     folder = await mounted.ino("d")
     await mounted.fs.releasedir(await mounted.fs.opendir(folder))
     ino = (await mounted.fs.lookup(folder, b"00003")).stat.ino
-    share.remove("d/00003")
+    share.disk.remove("d/00003")
     with pytest.raises(NotFound):
         await mounted.fs.open(ino, 0)
     assert (await mounted.fs.lookup(folder, b"00003")).stat.ino == 0
@@ -246,7 +246,7 @@ async def test_a_file_deleted_after_an_open_ahead_is_gone_when_its_time_is_over(
     mounted = await mount(share)
     await read_by_name(mounted, range(20))
     ino = await mounted.ino("d/00020")
-    share.remove("d/00020")
+    share.disk.remove("d/00020")
     await trio.sleep(LIFETIME_S + 0.05)
     with pytest.raises(NotFound):
         await mounted.fs.getattr(ino)
