@@ -6,7 +6,6 @@ user of the tests either way.
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.support.folders import public_folder
+from tests.support.samba_programs import INSTALLED, SambaPrograms
 from tests.support.users import User, ordinary_user
 
 PASSWORD: Final = "SecREt01"
@@ -53,8 +53,8 @@ def free_ports(count: int) -> list[int]:
 
 
 def smbd_path() -> str | None:
-    """Return where smbd is installed, None if it is not; sbin is not on every user's PATH."""
-    return shutil.which("smbd", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/usr/local/samba/sbin")
+    """Return where smbd is installed, None if it is not."""
+    return INSTALLED.path("smbd")
 
 
 class SambaServer:
@@ -62,7 +62,8 @@ class SambaServer:
 
     `options` go to [global], over `PERMISSIVE`; with `permissive=False` the server keeps Samba's own defaults.
     `share_options` go to every share; `shares` names further shares and their folders. `also_ports` are fixed ports to
-    listen on as well, for clients that know no other.
+    listen on as well, for clients that know no other. `programs` is the Samba it is made of: `newer_samba()` for what
+    4.22 brought.
 
     Use as a context manager; `start` and `stop` by hand let a test restart it on the same ports.
     """
@@ -77,6 +78,7 @@ class SambaServer:
         permissive: bool = True,
         also_ports: Sequence[int] = (),
         user: User | None = None,
+        programs: SambaPrograms = INSTALLED,
     ) -> None:
         self.folder = folder
         self.options = {**(PERMISSIVE if permissive else {}), **(options or {})}
@@ -84,6 +86,7 @@ class SambaServer:
         self.also_ports = tuple(also_ports)
         self.user = user or ordinary_user()
         self.password = PASSWORD
+        self.programs = programs
         self.root = folder / FOLDER_NAME  # what `share` shows
         self.shares = {"share": self.root, **(shares or {})}
         self.port = 0  # as 445: messages at once
@@ -221,7 +224,7 @@ class SambaServer:
         self.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _spawn(self) -> None:
-        smbd = smbd_path()
+        smbd = self.programs.path("smbd")
         if smbd is None:
             raise SambaFailed("smbd is not installed")
         log = self.folder / "log"
@@ -235,6 +238,7 @@ class SambaServer:
                     f"--configfile={self.configuration}",
                     f"--log-basename={log}",
                 ],
+                env=self.programs.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -277,7 +281,16 @@ class SambaServer:
                     os.kill(int(process.name), signal.SIGKILL)
 
     def _tool(self, argv: list[str], *, text: str = "", timeout_s: float = 60, errors_too: bool = False) -> str:
-        ran = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=timeout_s, check=False)
+        program = self.programs.path(argv[0]) or argv[0]
+        ran = subprocess.run(
+            [program, *argv[1:]],
+            env=self.programs.environment(),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
         if ran.returncode != 0:
             raise SambaFailed(f"{argv[0]} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
         return ran.stdout + ran.stderr if errors_too else ran.stdout
@@ -309,6 +322,7 @@ def samba_server(
     shares: Mapping[str, Path] | None = None,
     permissive: bool = True,
     also_ports: Sequence[int] = (),
+    programs: SambaPrograms = INSTALLED,
 ) -> Iterator[SambaServer]:
     """Run a server in a temporary folder of its own; both are gone at the end, whatever happens in between."""
     with public_folder("smbfuse-samba-") as folder:
@@ -319,6 +333,7 @@ def samba_server(
             shares=shares,
             permissive=permissive,
             also_ports=also_ports,
+            programs=programs,
         )
         with server:
             yield server
