@@ -25,6 +25,7 @@ REFUSED: Final = "Refused"
 # Kernel flags of a mount that are passed on as they are.
 _KERNEL_FLAGS: Final = ("noexec", "noatime", "nodiratime", "sync", "dirsync")
 
+
 def table() -> OptionTable:
     """Return every option that is understood."""
     return OptionTable([*_compound(), *from_config(), *_ignored(), *_refused()])

@@ -3,22 +3,26 @@
 Telling the kernel may block, on a folder that is just being looked into or a page that waits for our own answer. So a
 few threads of our own do it. What is asked for while an earlier notice waits is merged with it, by folder and by
 inode: one blocked folder occupies one thread, and holds up nobody else. What does not fit any more is dropped and
-counted; the time-outs that the kernel was given bound how long it can be wrong then.
+counted; the time-outs that the kernel was given bound how long it can be wrong then. What somebody waits for is never
+dropped: a server waits for it as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import pyfuse3
+import trio
 
 log = logging.getLogger(__name__)
 
-_MOST_THREADS: Final = 4
+_MOST_THREADS: Final = 8  # each is held up by one inode at most; they are started when they are needed
 _MOST_NOTICES: Final = 65536  # waiting, names and inodes together: a few MiB
 _FAREWELL_S: Final = 2.0  # for the threads to come back
 # The kernel never heard of it, has forgotten it, or has lost the whole mount: nothing is left to be dropped.
@@ -41,13 +45,19 @@ class _Notice:
     names: set[bytes] = field(default_factory=set)
     inode: bool = False
     attr_only: bool = True
+    told: list[Callable[[], None]] = field(default_factory=list)  # to be called when all of it was said
 
     def __len__(self) -> int:
         return len(self.names) + self.inode
 
+    def say_it_was_told(self) -> None:
+        """Wake whoever waits for this notice."""
+        for wake in self.told:
+            wake()
+
 
 class PageCache:
-    """The filesystem's `KernelCache`: both calls return at once, from any thread."""
+    """The filesystem's `KernelCache`. `invalidate_…` return at once, from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -78,6 +88,29 @@ class PageCache:
                 self._waiting += 1
                 notice.names.add(name)
 
+    async def drop_pages(self, ino: int) -> None:
+        """Have the kernel drop the attributes and pages of `ino`; return when it has, or when there is no kernel left.
+
+        It joins a notice that waits, but not one that a thread is busy with: what was read since that began is in the
+        pages. Cancelling ends the waiting, not the notice.
+        """
+        dropped = trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def told() -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(dropped.set)
+
+        with self._lock:
+            notice = self._notice(ino, awaited=True)
+            if notice is not None:
+                self._waiting += not notice.inode
+                notice.inode = True
+                notice.attr_only = False
+                notice.told.append(told)
+        if notice is not None:
+            await dropped.wait()
+
     def statistics(self) -> KernelCacheStatistics:
         """Return a snapshot of the counters."""
         with self._lock:
@@ -90,21 +123,26 @@ class PageCache:
         """
         with self._work:
             self._closed = True
+            unsaid = list(self._notices.values())
             self._notices.clear()
             self._waiting = 0
             self._work.notify_all()
+        for notice in unsaid:
+            notice.say_it_was_told()
         for thread in self._threads:
             thread.join(_FAREWELL_S)
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _notice(self, ino: int) -> _Notice | None:
+    def _notice(self, ino: int, *, awaited: bool = False) -> _Notice | None:
         """Return where to note something about `ino`, with a thread woken or started for it; None if there is no room.
+
+        There is always room for what is `awaited`: as many as files are open at most.
 
         Called with the lock held, and so is the caller's change: no thread sees the notice before it is complete.
         """
         if self._closed:
             return None
-        if self._waiting >= _MOST_NOTICES:
+        if self._waiting >= _MOST_NOTICES and not awaited:
             self._dropped += 1
             return None
         if ino in self._notices:
@@ -136,6 +174,7 @@ class PageCache:
                     self._told += len(notice)
                     if ino in self._notices:
                         self._wake()  # it was passed over while this thread was busy with it
+                notice.say_it_was_told()
 
     def _take(self) -> tuple[int, _Notice] | None:
         """Wait for a notice about an inode that no other thread is busy with; None at the end."""

@@ -81,7 +81,10 @@ class Listed(NamedTuple):
 
 
 class KernelCache(Protocol):
-    """What the filesystem asks of the kernel's caches. Both calls only schedule: they never block and never raise."""
+    """What the filesystem asks of the kernel's caches. Nothing here blocks the event loop, and nothing raises.
+
+    The two `invalidate_…` only schedule.
+    """
 
     def invalidate_inode(self, ino: int, attr_only: bool) -> None:
         """Drop the attributes of `ino`, and its pages unless `attr_only`."""
@@ -89,6 +92,15 @@ class KernelCache(Protocol):
 
     def invalidate_entry(self, parent_ino: int, name: bytes) -> None:
         """Drop the answer given for `name` in `parent_ino`, a negative one too."""
+        ...
+
+    async def drop_pages(self, ino: int) -> None:
+        """Drop the attributes and pages of `ino`, and return when that has happened.
+
+        Pages that the kernel was to write (`cache=loose`) are written first: WRITE requests come meanwhile and must be
+        answered. It may take as long as the kernel waits for an answer of ours: put a deadline around it, and serve the
+        file uncached until it returns. Cancelling takes nothing back.
+        """
         ...
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import pyfuse3
 import pytest
+import trio
+import trio.testing
 
 from smbfuse.fuse import pages
 from smbfuse.fuse.pages import PageCache
@@ -134,6 +136,79 @@ def test_the_kernel_may_have_forgotten(kernel: Kernel, caplog: pytest.LogCapture
     assert wait_for(settled(cache, 3), WAIT_S)
     assert cache.close()
     assert [record.getMessage()[:44] for record in caplog.records] == ["the kernel did not take a notice about inode"]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a thread without holding up the event loop."""
+    with trio.fail_after(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - a thread brings it about
+            await trio.sleep(0.001)
+
+
+async def test_who_waits_hears_when_the_kernel_has_dropped_the_pages(kernel: Kernel) -> None:
+    gate = kernel.gates[7] = threading.Event()
+    cache = PageCache()
+    heard: list[str] = []
+
+    async def wait(name: str) -> None:
+        await cache.drop_pages(7)
+        heard.append(name)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, "first")
+        await until(lambda: cache.statistics().waiting == 0)
+        # What was read since the thread began is in the pages again: the next two need a notice of their own.
+        cache.invalidate_inode(7, attr_only=True)
+        nursery.start_soon(wait, "second")
+        nursery.start_soon(wait, "third")
+        await until(lambda: cache.statistics().waiting == 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == []
+        later = kernel.gates[7] = threading.Event()
+        gate.set()
+        await until(lambda: heard != [])
+        assert heard == ["first"]
+        later.set()
+    assert sorted(heard) == ["first", "second", "third"]
+    assert kernel.told == [(7, False), (7, False)]
+    assert cache.close()
+
+
+async def test_what_is_waited_for_is_never_dropped(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_MOST_NOTICES", 0)
+    cache = PageCache()
+    cache.invalidate_inode(3, attr_only=False)
+    with trio.fail_after(WAIT_S):
+        await cache.drop_pages(4)
+    assert kernel.told == [(4, False)]
+    assert cache.statistics().dropped == 1
+    assert cache.close()
+
+
+async def test_who_gives_up_waiting_takes_nothing_back(kernel: Kernel) -> None:
+    gate = kernel.gates[7] = threading.Event()
+    cache = PageCache()
+    with trio.move_on_after(0.01) as scope:
+        await cache.drop_pages(7)
+    assert scope.cancelled_caught
+    gate.set()
+    await until(settled(cache, 1))
+    assert kernel.told == [(7, False)]
+    assert cache.close()
+
+
+async def test_the_end_leaves_nobody_waiting(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_MOST_THREADS", 1)
+    gate = kernel.gates[1] = threading.Event()
+    cache = PageCache()
+    cache.invalidate_inode(1, attr_only=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cache.drop_pages, 2)
+        await until(lambda: cache.statistics().waiting == 1)
+        threading.Timer(0.05, gate.set).start()
+        assert await trio.to_thread.run_sync(cache.close)
+    await cache.drop_pages(3)
+    assert kernel.told == [(1, True)]
 
 
 def test_after_the_end_nothing_is_told(kernel: Kernel) -> None:

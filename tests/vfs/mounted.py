@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import trio
+
 from smbfuse.config import Cache, View
 from smbfuse.vfs.filesystem import Filesystem
 from smbfuse.vfs.posix import Entry, Listed
@@ -22,6 +24,10 @@ class KernelLog:
 
     def invalidate_entry(self, parent_ino: int, name: bytes) -> None:
         self.entries.append((parent_ino, name))
+
+    async def drop_pages(self, ino: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.inodes.append((ino, False))
 
 
 class Mounted:
