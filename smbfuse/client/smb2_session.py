@@ -126,18 +126,10 @@ class Smb2Session:
         return session
 
     def learn_from(self, previous: Smb2Session) -> None:
-        """Take over what the mount's previous session has found out of the server's compounds.
-
-        scapy's server (2.8.0) breaks down over the first compound whose CREATE fails, and ends the connection. Whoever
-        sees a connection end so, and has never seen such a compound answered, does without compounds from then on: a
-        stat takes three round trips then, but no name that is not there ends the connection again.
-        """
-        before, engine = previous.engine, self.engine
-        broke_down = previous.connection.ended_by_peer and before.compound_unanswered and not before.refused_compound
-        if broke_down and before.compounds:
-            log.info("the server ended the connection over a compound: requests go out one by one")
-        engine.compounds = before.compounds and not broke_down
-        engine.refused_compound = before.refused_compound
+        """Take over what the mount's previous session has found out of the server; see `Compounds.learn_from`."""
+        self.engine.compounds.learn_from(
+            previous.engine.compounds, ended_by_peer=previous.connection.ended_by_peer
+        )
 
     @property
     def identity(self) -> Identity:

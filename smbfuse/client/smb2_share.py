@@ -109,7 +109,7 @@ class Smb2Share:
 
     @property
     def features(self) -> Features:
-        return Features.SYMLINKS | (Features.COMPOUND if self._engine.compounds else Features.NONE)
+        return Features.SYMLINKS | (Features.COMPOUND if self._engine.compounds.enabled else Features.NONE)
 
     async def stat(self, path: str) -> FileStat:
         """Return what `path` is; see `Share.stat`.

@@ -100,6 +100,10 @@ _ASYNC: Final = int(HeaderFlags.ASYNC_COMMAND)  # plain numbers: these are looke
 _SIGNED: Final = int(HeaderFlags.SIGNED)
 _PENDING: Final = int(NtStatus.PENDING)
 
+# A session that the server has forgotten cannot be signed or encrypted for. Believing these unprotected statuses costs
+# nothing: whoever can forge them can cut the connection as well.
+_SESSION_ENDED: Final = frozenset({NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_SESSION_EXPIRED})
+
 
 class Smb2Protection:
     """Keys, signatures and encryption of one SMB2 session that is neither guest nor anonymous.
@@ -196,10 +200,11 @@ class Smb2Protection:
         `header` and `element` are what `split_compound` yields.
         `unsealed`: it came out of `unseal`, which has authenticated it. The other flags say how the request went out,
         and whether this is the final response of the login that made the keys: never encrypted, signed in 3.1.1
-        (3.2.5.3.1). Breaks are never signed (3.2.5.1.3, MessageId all ones), interim responses neither (3.3.4.2).
+        (3.2.5.3.1). Breaks are never signed (3.2.5.1.3, MessageId all ones), interim responses neither (3.3.4.2), nor what
+        a server says of a session that it no longer knows.
         Raises: ProtocolError, for the response that ends the login SecurityRefused.
         """
-        if unsealed or header.message_id == UNSOLICITED:
+        if unsealed or header.message_id == UNSOLICITED or header.status in _SESSION_ENDED:
             return
         if sealed_request or (self.seal_all and not ends_login):
             raise ProtocolError("an unencrypted response within an encrypted session")

@@ -1,31 +1,26 @@
 """The SMB2 engine: message ids, credits, compounds, signatures and encryption, without I/O.
 
 An exchange is one request or one related compound. It waits in the backlog until the window admits it. Everything that
-depends on the order of sending (message ids, signatures, nonces, the login's hash) happens in `outgoing`.
-
-Some servers do not execute compounds. With `compounds` off the engine unrolls them: the elements go out one by one, and
-the FileId that the CREATE gave is put in where a related request says "the file just opened". So does a window too
-small for a whole compound. Whoever submitted it sees the same replies either way. A server that opens the file of its
-first compound but does not know what "just opened" means is found out here, by its answers; one that breaks down over
-a compound whose CREATE fails (scapy 2.8.0) is found out by the next connection, from `compound_unanswered`.
+depends on the order of sending (message ids, signatures, nonces, the login's hash) happens in `outgoing`. What arrives
+is told in the order of the wire: first replies to `Smb2Exchange.on_first_reply`, breaks to `on_break`.
 
 [MS-SMB2] 3.2.4.1 (sending), 3.2.5.1 (receiving).
 """
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from smbfuse.engine.backlog import Backlog
+from smbfuse.engine.compounds import Compounds
 from smbfuse.engine.credits import Window
 from smbfuse.engine.exchange import EngineStatistics, Exchange
 from smbfuse.engine.protect import PreauthHash, Smb2Protection
 from smbfuse.engine.smb2_exchange import NO_TREE, Pending, Reply, Request, Smb2Exchange, Tree
-from smbfuse.errors import ConnectionLost, ProtocolError, SmbError
+from smbfuse.errors import ConnectionLost, DecodeError, ProtocolError, SmbError
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
-from smbfuse.wire.smb2.breaks import decode_break
+from smbfuse.wire.smb2.breaks import LeaseBreak, OplockBreak, decode_break
 from smbfuse.wire.smb2.control import CancelRequest, EchoRequest
 from smbfuse.wire.smb2.header import (
     COMPRESSION_PROTOCOL_ID,
@@ -41,8 +36,6 @@ from smbfuse.wire.smb2.header import (
 )
 from smbfuse.wire.smb2.message import ALIGNMENT, HEADER_SIZE
 
-log = logging.getLogger(__name__)
-
 CREDIT_SIZE: Final = 65536  # bytes of payload that one credit pays for.  [MS-SMB2] 3.1.5.2
 RESERVED_CREDITS: Final = 1  # kept for an ECHO while everything else waits
 MOST_REQUESTED: Final = 0xFFFF  # CreditRequest is a 16-bit field
@@ -54,38 +47,23 @@ _RELATED: Final = int(HeaderFlags.RELATED_OPERATIONS)
 _PENDING: Final = int(NtStatus.PENDING)
 _MORE_PROCESSING: Final = int(NtStatus.MORE_PROCESSING_REQUIRED)
 
-# A session that the server has forgotten cannot be signed or encrypted for. Believing these unprotected statuses costs
-# nothing: whoever can forge them can cut the connection as well.
-_SESSION_ENDED: Final = frozenset({NtStatus.USER_SESSION_DELETED, NtStatus.NETWORK_SESSION_EXPIRED})
-
-# What is said of a related request by a server that does not know which file it means.
-_WHICH_FILE: Final = frozenset(
-    {
-        NtStatus.INVALID_PARAMETER,
-        NtStatus.INVALID_HANDLE,
-        NtStatus.FILE_CLOSED,
-        NtStatus.NOT_SUPPORTED,
-        NtStatus.NOT_IMPLEMENTED,
-    }
-)
-
 
 class Smb2Engine:
     """The protocol state of one connection that carries one session.
 
     After NEGOTIATE the session layer calls `adopt`, during the login it keeps `session_id`, after it `protect`.
+    `on_break` hears each break that the server sends, `on_lost` that the connection has ended, after every exchange.
     """
 
     def __init__(self, *, max_credits: int, first_message_id: int = 0) -> None:
         """Begin a connection, with one credit. Message id 0 is used up by a multi-protocol NEGOTIATE: begin with 1."""
         self.window = Window(1, reserve=RESERVED_CREDITS)
         self.preauth = PreauthHash()
-        self.compounds = True
-        self.related_works = False  # a related request has been carried out
-        self.refused_compound = False  # a compound whose CREATE failed has been answered as it should be
-        self.compound_unanswered = False  # the connection ended while a compound was under way
+        self.compounds = Compounds()
         self.session_id = 0
         self.protection: Smb2Protection | None = None
+        self.on_break: Callable[[OplockBreak | LeaseBreak], None] | None = None
+        self.on_lost: Callable[[], None] | None = None
         self._multi_credit = False
         self._max_credits = max_credits
         self._next_message_id = first_message_id
@@ -178,14 +156,8 @@ class Smb2Engine:
         return sum(self.cost(exchange.requests[index].payload) for index in self._next_elements(exchange))
 
     def _next_elements(self, exchange: Smb2Exchange) -> Sequence[int]:
-        """Return which requests of the exchange leave together: all, or the next one of an unrolled compound."""
-        count = len(exchange.requests)
-        if exchange.answers:
-            return (len(exchange.answers),)
-        whole = count == 1 or (
-            self.compounds and sum(self.cost(request.payload) for request in exchange.requests) <= self.window.capacity
-        )
-        return range(count) if whole else (0,)
+        whole = sum(self.cost(request.payload) for request in exchange.requests)
+        return self.compounds.leave_together(exchange, fits=whole <= self.window.capacity)
 
     def _pdu(self, exchange: Smb2Exchange) -> list[Buffer]:
         indices = self._next_elements(exchange)
@@ -197,7 +169,8 @@ class Smb2Engine:
             body = request.body
             if exchange.file_id is not None and index:
                 body = request.with_file_id(exchange.file_id)
-            padding = -len(body) % ALIGNMENT if position + 1 < len(indices) else 0
+            size = HEADER_SIZE + len(body) + sum(len(piece) for piece in request.data)
+            padding = -size % ALIGNMENT if position + 1 < len(indices) else 0
             cost = self.cost(request.payload)
             # At least 1 is asked for, or the window could close for good. Samba adds the cost to what is asked, so the
             # window may outgrow the wish: then less is asked for until it is back.
@@ -215,7 +188,7 @@ class Smb2Engine:
                     request.command,
                     cost + extra,
                     _RELATED if position else 0,
-                    HEADER_SIZE + len(body) + padding if position + 1 < len(indices) else 0,
+                    size + padding if position + 1 < len(indices) else 0,
                     message_id,
                     0,
                     exchange.tree.tree_id,
@@ -224,9 +197,11 @@ class Smb2Engine:
                 )
             )
             element += body
-            element += bytes(padding)
+            behind = list(request.data)
+            if padding:
+                behind.append(bytes(padding))
             if signed and protection is not None:
-                protection.sign(element, (), message_id)
+                protection.sign(element, behind, message_id)
             if request.command in (Command.NEGOTIATE, Command.SESSION_SETUP):
                 self.preauth.update(element)
             self._pending[message_id] = Pending(
@@ -243,9 +218,9 @@ class Smb2Engine:
             self._next_message_id += cost
             self._asked += extra
             self.window.take(cost)
-            elements.append(element)
+            elements += (element, *behind)
         exchange.sent = True
-        self._requests += len(elements)
+        self._requests += len(indices)
         return self._framed(elements, sealed=sealed)
 
     def _cancel_pdu(self, pending: Pending) -> list[Buffer]:
@@ -308,7 +283,7 @@ class Smb2Engine:
     def lost(self, error: SmbError) -> None:
         """End every exchange with `error`; see `Engine.lost`. Callable again."""
         exchanges = {id(pending.exchange): pending.exchange for pending in self._pending.values()}
-        self.compound_unanswered |= any(exchange.under_way > 1 for exchange in exchanges.values())
+        self.compounds.unanswered |= any(exchange.under_way > 1 for exchange in exchanges.values())
         exchanges |= {id(exchange): exchange for exchange in self._backlog}
         self._pending.clear()
         self._cancels.clear()
@@ -318,6 +293,8 @@ class Smb2Engine:
             if isinstance(error, ConnectionLost):
                 own = ConnectionLost(str(error), sent=exchange.sent, errno=error.errno)
             exchange.finish(own)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def _take(self, header: Arrived, element: memoryview, *, unsealed: bool) -> None:
         if not header.flags & _SERVER_TO_REDIR:
@@ -332,7 +309,7 @@ class Smb2Engine:
             raise ProtocolError(
                 f"message {header.message_id} is {pending.command.name}, answered as command {header.command}"
             )
-        if self.protection is not None and pending.guarded and header.status not in _SESSION_ENDED:
+        if self.protection is not None and pending.guarded:
             self.protection.check(
                 header, element, unsealed=unsealed, sealed_request=pending.sealed, signed_request=pending.signed
             )
@@ -356,45 +333,24 @@ class Smb2Engine:
         exchange.answers[pending.index] = reply
         if not exchange.under_way and exchange.on_done is not None:
             self._round_trips += 1
-        expected = len(exchange.requests)
-        if len(exchange.answers) == expected > 1 and exchange.file_id is None:
-            self._judge_compound(exchange)
-        if len(exchange.answers) < expected and not exchange.under_way:
-            # Unrolled. There is more to send, unless there is no file to go on with.
-            created = exchange.answers[0]
-            if exchange.file_id is not None:
-                self._backlog.go_on(exchange)
-            elif created.status == NtStatus.SUCCESS:
-                self._backlog.go_on(exchange)  # before anything is raised: what waits nowhere would never end
-                exchange.file_id = created.created_file_id()
-            else:
-                expected = len(exchange.answers)
-        if len(exchange.answers) == expected:
-            exchange.replies = [exchange.answers[index] for index in range(expected)]
-            exchange.finish()
-
-    def _judge_compound(self, exchange: Smb2Exchange) -> None:
-        """Learn from a compound that was answered. One that only its CREATE has survived is begun again behind that."""
-        created, *related = (exchange.answers[index] for index in range(len(exchange.requests)))
-        if created.status != NtStatus.SUCCESS:
-            if any(reply.status == NtStatus.SUCCESS for reply in related):
-                # Done with what was opened before, by somebody else (scapy 2.8.0): never again.
-                self._give_up_compounds()
-            else:
-                self.refused_compound = True
-        elif any(reply.status not in _WHICH_FILE for reply in related):
-            self.related_works = True
-        elif not self.related_works:
-            self._give_up_compounds()
-            exchange.answers = {0: created}
-
-    def _give_up_compounds(self) -> None:
-        if self.compounds:
-            log.info("the server does not execute compounds: requests go out one by one")
-            self.compounds = False
+        if not pending.index and exchange.on_first_reply is not None:
+            exchange.on_first_reply(reply)
+        if exchange.under_way:
+            return
+        try:
+            more = self.compounds.go_on(exchange)
+        except DecodeError:
+            self._backlog.go_on(exchange)  # what waits nowhere would never end: now it ends with the connection
+            raise
+        if more:
+            self._backlog.go_on(exchange)
+            return
+        exchange.replies = [exchange.answers[index] for index in range(len(exchange.answers))]
+        exchange.finish()
 
     def _unsolicited(self, header: Arrived, element: memoryview) -> None:
         if header.command != Command.OPLOCK_BREAK:
             raise ProtocolError(f"an unsolicited response to command {header.command}")
-        # Nothing was granted to us that could break: a confused server, or a break meant for an earlier owner.
-        log.debug("break ignored: %s", decode_break(element))
+        notification = decode_break(element)
+        if self.on_break is not None:
+            self.on_break(notification)

@@ -1,31 +1,39 @@
 """What is submitted to the SMB2 engine, what comes back, and what is remembered of it on its way."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from smbfuse.engine.exchange import Exchange
 from smbfuse.errors import DecodeError
+from smbfuse.wire.record import Buffer
 from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
 from smbfuse.wire.smb2.message import HEADER_SIZE
 
 # Where a request that may follow a CREATE carries its FileId, from the start of the body.
 _FILE_ID_AT: Final = {
     Command.CLOSE: 8,
+    Command.FLUSH: 8,
     Command.READ: 16,
+    Command.WRITE: 16,
     Command.IOCTL: 8,
     Command.QUERY_DIRECTORY: 8,
     Command.QUERY_INFO: 24,
+    Command.SET_INFO: 16,
 }
 _CREATED_FILE_ID_AT: Final = HEADER_SIZE + 64  # in a CREATE response
 _FILE_ID_SIZE: Final = len(RELATED_FILE_ID)
 
 
 class Request(NamedTuple):
-    """One element of an exchange: `payload` is the larger of the bytes sent and of those that may come back."""
+    """One element of an exchange: `payload` is the larger of the bytes sent and of those that may come back.
+
+    `data` goes out behind `body` as it is, never copied: nobody may change it until the exchange has ended.
+    """
 
     command: Command
     body: bytes
     payload: int = 0
+    data: Sequence[Buffer] = ()
 
     def with_file_id(self, file_id: bytes) -> bytes:
         """Return the body with `file_id` in place of "the file just opened"."""
@@ -65,9 +73,11 @@ class Smb2Exchange(Exchange[Reply]):
     """An exchange with what the engine must know of it. For everybody else it is an `Exchange[Reply]`.
 
     `replies` has one entry for each request; in an unrolled compound it ends with a CREATE that failed.
+    `on_first_reply` is given the final reply to the first request the moment it arrives, before anything that the
+    server has sent after it is looked at: what a CREATE grants is known before it can break.
     """
 
-    __slots__ = ("answers", "bulk", "file_id", "requests", "signed", "tree", "under_way", "urgent")
+    __slots__ = ("answers", "bulk", "file_id", "on_first_reply", "requests", "signed", "tree", "under_way", "urgent")
 
     def __init__(
         self,
@@ -88,6 +98,7 @@ class Smb2Exchange(Exchange[Reply]):
         self.answers: dict[int, Reply] = {}
         self.under_way = 0  # requests of it that are in flight
         self.file_id: bytes | None = None  # of the CREATE in an unrolled compound
+        self.on_first_reply: Callable[[Reply], None] | None = None
 
 
 class Pending:

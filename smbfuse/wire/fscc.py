@@ -22,8 +22,12 @@ class FileInformation(IntEnum):
     STANDARD = 5
     INTERNAL = 6
     EA = 7
+    RENAME = 10
+    LINK = 11
     NAMES = 12
+    DISPOSITION = 13
     ALL = 18
+    END_OF_FILE = 20
     STREAM = 22
     NETWORK_OPEN = 34
     ATTRIBUTE_TAG = 35

@@ -435,4 +435,4 @@ async def test_a_server_that_ends_the_connection_over_a_compound_is_sent_no_more
             await share.echo()
     async with session() as (third, _):
         third.learn_from(second)
-        assert third.engine.compounds == compounds
+        assert third.engine.compounds.enabled == compounds

@@ -375,7 +375,7 @@ async def test_leaving_disconnects_the_tree() -> None:
 
 async def test_everything_works_without_compounds() -> None:
     async with share_of() as (share, server):
-        share._engine.compounds = False
+        share._engine.compounds.enabled = False
         assert (await share.stat("Büro/é.bin")).file_id == 11
         assert server.commands() == [[C], [Q], [X]]
         file = await share.open("Büro/é.bin", OpenIntent(first_bytes=10))

@@ -309,7 +309,7 @@ def test_a_compound_too_large_for_the_window_goes_out_one_by_one() -> None:
 
 def test_without_compounds_an_error_in_the_middle_still_closes() -> None:
     engine = engine_with(8)
-    engine.compounds = False
+    engine.compounds.enabled = False
     exchange = engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
     for body, status in ((CREATED, 0), (REFUSED, NtStatus.ACCESS_DENIED), (CLOSED, 0)):
         arrive(engine, response(sent_one(engine)[0][0], body, status=status))
@@ -318,7 +318,7 @@ def test_without_compounds_an_error_in_the_middle_still_closes() -> None:
 
 def test_without_compounds_nothing_follows_a_create_that_failed() -> None:
     engine = engine_with(8)
-    engine.compounds = False
+    engine.compounds.enabled = False
     exchange = engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
     arrive(engine, response(sent_one(engine)[0][0], REFUSED, status=NtStatus.OBJECT_NAME_NOT_FOUND))
     assert statuses(exchange) == [NtStatus.OBJECT_NAME_NOT_FOUND]
@@ -327,7 +327,7 @@ def test_without_compounds_nothing_follows_a_create_that_failed() -> None:
 
 def test_without_compounds_a_create_that_names_no_file_ends_its_exchange_too() -> None:
     engine = engine_with(8)
-    engine.compounds = False
+    engine.compounds.enabled = False
     exchange = engine.submit((CREATE, CLOSE), tree=TREE)
     header = sent_one(engine)[0][0]
     with pytest.raises(DecodeError):
@@ -359,7 +359,7 @@ def test_a_related_request_that_fails_later_is_only_that() -> None:
         create, related = [header for header, _ in sent_one(engine)]
         arrive(engine, response(create, CREATED), response(related, REFUSED if code else QUERIED, status=code))
         assert statuses(exchange) == [0, code]
-    assert engine.compounds
+    assert engine.compounds.enabled
 
 
 def test_a_server_that_goes_on_with_another_file_gets_no_more_compounds() -> None:
@@ -369,7 +369,7 @@ def test_a_server_that_goes_on_with_another_file_gets_no_more_compounds() -> Non
     refusal = response(create, REFUSED, status=NtStatus.OBJECT_NAME_NOT_FOUND)
     arrive(engine, refusal, response(query, QUERIED), response(close, CLOSED))
     assert statuses(exchange)[0] == NtStatus.OBJECT_NAME_NOT_FOUND
-    assert (engine.compounds, engine.refused_compound) == (False, False)
+    assert (engine.compounds.enabled, engine.compounds.refused) == (False, False)
 
 
 def test_what_became_of_compounds_is_remembered() -> None:
@@ -379,20 +379,20 @@ def test_what_became_of_compounds_is_remembered() -> None:
     engine.submit((ECHO,))
     sent(engine)
     arrive(engine, *(response(header, REFUSED, status=NtStatus.OBJECT_NAME_NOT_FOUND) for header in headers))
-    assert engine.refused_compound
+    assert engine.compounds.refused
     engine.lost(ConnectionLost("gone", sent=True))
-    assert not engine.compound_unanswered
+    assert not engine.compounds.unanswered
     other = engine_with(8)
     other.submit((CREATE, QUERY, CLOSE), tree=TREE)
     sent(other)
     other.lost(ConnectionLost("gone", sent=True))
     other.lost(ConnectionLost("gone", sent=True))
-    assert (other.compound_unanswered, other.refused_compound) == (True, False)
+    assert (other.compounds.unanswered, other.compounds.refused) == (True, False)
 
 
 def test_explicit_file_ids_stay_as_they_are_when_unrolled() -> None:
     engine = engine_with(8)
-    engine.compounds = False
+    engine.compounds.enabled = False
     engine.submit((CREATE, read(10)), tree=TREE)
     arrive(engine, response(sent_one(engine)[0][0], CreateResponse(0, 0, 1, 1, 1, 1, 1, 0, 0, 0, b"x" * 16).encode()))
     ((_, element),) = sent_one(engine)
@@ -459,7 +459,7 @@ def test_cancelling_what_is_answered_already_sends_nothing() -> None:
 
 def test_an_unrolled_compound_that_has_begun_goes_on_to_its_close() -> None:
     engine = engine_with(8)
-    engine.compounds = False
+    engine.compounds.enabled = False
     exchange = engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
     arrive(engine, response(sent_one(engine)[0][0], CREATED))
     engine.cancel(exchange)

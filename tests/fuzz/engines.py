@@ -178,7 +178,7 @@ def _smb2(*, compounds: bool = True, sign: bool = False, seal: bool = False) -> 
     engine = Smb2Engine(max_credits=64)
     engine.window.granted(39)
     engine.adopt(multi_credit=True)
-    engine.compounds = compounds
+    engine.compounds.enabled = compounds
     engine.session_id = SESSION_ID
     if sign or seal:
         engine.protect(

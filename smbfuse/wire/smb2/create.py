@@ -15,9 +15,15 @@ class Access(IntFlag):
 
     FILE_READ_DATA = 0x1
     FILE_WRITE_DATA = 0x2
+    FILE_APPEND_DATA = 0x4
     FILE_READ_EA = 0x8
+    FILE_WRITE_EA = 0x10
     FILE_READ_ATTRIBUTES = 0x80
+    FILE_WRITE_ATTRIBUTES = 0x100
+    DELETE = 0x10000
     READ_CONTROL = 0x20000
+    WRITE_DAC = 0x40000
+    WRITE_OWNER = 0x80000
     SYNCHRONIZE = 0x100000
     FILE_LIST_DIRECTORY = 0x1  # of a directory.  2.2.13.1.2
 
@@ -40,6 +46,15 @@ class Disposition(IntEnum):
     OPEN_IF = 3
     OVERWRITE = 4
     OVERWRITE_IF = 5
+
+
+class CreateAction(IntEnum):
+    """What the server has done.  [MS-SMB2] 2.2.14."""
+
+    SUPERSEDED = 0
+    OPENED = 1
+    CREATED = 2
+    OVERWRITTEN = 3
 
 
 class CreateOptions(IntFlag):

@@ -1,4 +1,4 @@
-"""QUERY_DIRECTORY and QUERY_INFO.  [MS-SMB2] 2.2.33, 2.2.34, 2.2.37, 2.2.38."""
+"""QUERY_DIRECTORY, QUERY_INFO and SET_INFO.  [MS-SMB2] 2.2.33, 2.2.34, 2.2.37 to 2.2.40."""
 
 from enum import IntEnum, IntFlag
 from typing import Annotated
@@ -62,3 +62,19 @@ class QueryInfoResponse(Message):
     """SMB2 QUERY_INFO Response.  [MS-SMB2] 2.2.38."""
 
     data: Annotated[bytes, Blob("HI")]
+
+
+@message(structure_size=33)
+class SetInfoRequest(Message):
+    """SMB2 SET_INFO Request.  [MS-SMB2] 2.2.39.  The data is a structure of [MS-FSCC] 2.4, or a security descriptor."""
+
+    info_type: U8
+    file_info_class: U8
+    data: Annotated[bytes, Blob("IH2x", length_first=True)]
+    additional_information: U32
+    file_id: Bytes16
+
+
+@message(structure_size=2)
+class SetInfoResponse(Message):
+    """SMB2 SET_INFO Response.  [MS-SMB2] 2.2.40.  Its coming is all that it says."""

@@ -30,10 +30,11 @@ class Blob:
 
     `align` is of its start, counted from the header; `pad` of its end, which the length does not count. `empty` is the
     offset of an empty one, as Samba's and Windows' clients have it: the place behind the fixed part ("behind"), 0
-    ("zero"), or the offset of the blob before ("previous").
+    ("zero"), or the offset of the blob before ("previous"). `length_first` is for the one message (SET_INFO) whose
+    length stands before its offset.
     """
 
-    __slots__ = ("align", "codes", "decode", "empty", "encode", "pad")
+    __slots__ = ("align", "codes", "decode", "empty", "encode", "length_first", "pad")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Blob:
         align: int = 1,
         pad: int = 1,
         empty: Literal["behind", "zero", "previous"] = "behind",
+        length_first: bool = False,
         encode: Callable[[Any], bytes] = bytes,
         decode: Callable[[memoryview], Any] = bytes,
     ) -> None:
@@ -49,6 +51,7 @@ class Blob:
         self.align = align
         self.pad = pad
         self.empty = empty
+        self.length_first = length_first
         self.encode = encode
         self.decode = decode
 
@@ -87,7 +90,7 @@ class Message(Record):
                 tail += bytes(-len(tail) % blob.pad)
             elif blob.empty != "previous":
                 offset = behind if blob.empty == "behind" else 0
-            values += (offset, len(data))
+            values += (len(data), offset) if blob.length_first else (offset, len(data))
         if not tail and self.STRUCTURE_SIZE != self.SIZE:
             tail.append(0)
         return self.STRUCT.pack(*values) + tail
@@ -110,6 +113,8 @@ class Message(Record):
                 values.append(next(codes))
                 continue
             at, length = next(codes), next(codes)
+            if blob.length_first:
+                at, length = length, at
             # An empty blob's offset means nothing: servers send 0, or any place.
             if length and at < HEADER_SIZE + cls.SIZE:
                 raise DecodeError(f"{cls.__name__}: {name} at {at} lies within the fixed part")

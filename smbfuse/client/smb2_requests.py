@@ -1,0 +1,109 @@
+"""The requests of SMB2 that a share makes, as values of its own words."""
+
+from typing import Final
+
+from smbfuse.engine.smb2_exchange import Request
+from smbfuse.wire.smb2.control import IOCTL_IS_FSCTL, IoctlRequest
+from smbfuse.wire.smb2.create import (
+    IMPERSONATION,
+    Access,
+    CloseRequest,
+    CreateContext,
+    CreateOptions,
+    CreateRequest,
+    Disposition,
+    OplockLevel,
+    ShareAccess,
+)
+from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
+from smbfuse.wire.smb2.info import InfoType, QueryInfoRequest, SetInfoRequest
+
+DIRECTORY_ACCESS: Final = Access.FILE_LIST_DIRECTORY | Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
+LOOK: Final = Access.FILE_READ_ATTRIBUTES  # alone it needs no rights on the data, and breaks nobody's lease
+
+
+def create(
+    path: str,
+    access: Access,
+    options: CreateOptions,
+    *,
+    disposition: Disposition = Disposition.OPEN,
+    attributes: int = 0,
+    oplock_level: OplockLevel = OplockLevel.NONE,
+    contexts: tuple[CreateContext, ...] = (),
+) -> Request:
+    """Return a CREATE that shares everything with others; `attributes` are those of a file that it makes."""
+    request = CreateRequest(
+        security_flags=0,
+        requested_oplock_level=oplock_level,
+        impersonation_level=IMPERSONATION,
+        smb_create_flags=0,
+        desired_access=access,
+        file_attributes=attributes,
+        share_access=ShareAccess.ALL,
+        create_disposition=disposition,
+        create_options=options,
+        name=path.replace("/", "\\"),
+        contexts=contexts,
+    )
+    return Request(Command.CREATE, request.encode())
+
+
+def close(file_id: bytes = RELATED_FILE_ID) -> Request:
+    """Return a CLOSE of `file_id`; by default of what the compound has just opened, as below."""
+    return Request(Command.CLOSE, CloseRequest(0, file_id).encode())
+
+
+def query_info(
+    info_type: InfoType,
+    info_class: int,
+    size: int,
+    *,
+    additional: int = 0,
+    input_buffer: bytes = b"",
+    file_id: bytes = RELATED_FILE_ID,
+) -> Request:
+    """Return a QUERY_INFO that takes at most `size` bytes of information."""
+    request = QueryInfoRequest(
+        info_type=info_type,
+        file_info_class=info_class,
+        output_buffer_length=size,
+        input_buffer=input_buffer,
+        additional_information=additional,
+        flags=0,
+        file_id=file_id,
+    )
+    return Request(Command.QUERY_INFO, request.encode(), payload=max(size, len(input_buffer)))
+
+
+def set_info(
+    info_class: int,
+    data: bytes,
+    *,
+    info_type: InfoType = InfoType.FILE,
+    additional: int = 0,
+    file_id: bytes = RELATED_FILE_ID,
+) -> Request:
+    """Return a SET_INFO of one structure."""
+    request = SetInfoRequest(
+        info_type=info_type,
+        file_info_class=info_class,
+        data=data,
+        additional_information=additional,
+        file_id=file_id,
+    )
+    return Request(Command.SET_INFO, request.encode(), payload=len(data))
+
+
+def file_control(code: int, data: bytes = b"", *, size: int = 0, file_id: bytes = RELATED_FILE_ID) -> Request:
+    """Return an IOCTL with a file system control: `data` goes in, at most `size` bytes come back."""
+    request = IoctlRequest(
+        ctl_code=code,
+        file_id=file_id,
+        input=data,
+        max_input_response=0,
+        output=b"",
+        max_output_response=size,
+        flags=IOCTL_IS_FSCTL,
+    )
+    return Request(Command.IOCTL, request.encode(), payload=max(size, len(data)))
