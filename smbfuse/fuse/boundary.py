@@ -17,11 +17,11 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
 import trio
-from pyfuse3 import EntryAttributes, FileInfo, FUSEError, StatvfsData
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import Space
-from smbfuse.vfs.posix import Entry, Listed, Opened, PosixStat
+from smbfuse.vfs.posix import Caller, Entry, Listed, NewAttributes, Opened, PosixStat
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ _MOST_ERRNO: Final = 511  # the kernel takes no answer with a larger one
 _MOST_SIZE: Final = 2**63 - 1
 _MOST_HANDLE: Final = 2**64 - 1
 _MOST_NAME: Final = 255  # bytes
+_MOST_VALUE: Final = 1 << 16  # bytes of an extended attribute, and of all their names
 _MOST_TARGET: Final = 4095  # bytes of a symlink: a page less its zero byte
 _FILE_TYPES: Final = frozenset(
     {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFCHR}
@@ -70,8 +71,12 @@ def total(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     return answer
 
 
-def at_once(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
-    """Make a handler that waits for nothing answer as `total` does, without the cost of a deadline."""
+def untimed(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
+    """Make a handler answer as `total` does, but without a deadline of its own.
+
+    For what waits for nothing, and for what writes out however much there is: each request on the way has its
+    deadline, and a slow link alone is no reason to report as lost what is still on its way.
+    """
 
     @functools.wraps(handler)
     async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -164,6 +169,47 @@ def payload(data: Buffer, length: int) -> bytes:
     return data  # type: ignore[return-value]  # see the docstring
 
 
+def written(count: int, length: int) -> int:
+    """Return how many of `length` bytes a write took; more than were given would be an error to the kernel."""
+    if not 0 <= count <= length:
+        raise ValueError(f"{count} bytes written of {length}")
+    return count
+
+
+def new_attributes(attributes: EntryAttributes, fields: SetattrFields) -> NewAttributes:
+    """Return what setattr is to change. A new ctime is not: it is the server's to keep."""
+    return NewAttributes(
+        size=attributes.st_size if fields.update_size else None,
+        mode=stat.S_IMODE(attributes.st_mode) if fields.update_mode else None,
+        uid=attributes.st_uid if fields.update_uid else None,
+        gid=attributes.st_gid if fields.update_gid else None,
+        atime_ns=attributes.st_atime_ns if fields.update_atime else None,
+        mtime_ns=attributes.st_mtime_ns if fields.update_mtime else None,
+    )
+
+
+def caller(context: RequestContext) -> Caller:
+    """Return who asks for something to be made."""
+    return Caller(context.uid, context.gid, context.umask)
+
+
+def attribute_value(value: Buffer) -> bytes:
+    """Return the value of an extended attribute; one that no caller has room for is an error of its own."""
+    if len(value) > _MOST_VALUE:
+        raise FUSEError(errno.E2BIG)
+    return bytes(value)
+
+
+def attribute_names(names: Iterable[bytes]) -> list[bytes]:
+    """Return the names of extended attributes; pyfuse3 puts a zero byte behind each."""
+    listed = list(names)
+    if any(not name or b"\0" in name for name in listed):
+        raise ValueError("an extended attribute without a name that can be told")
+    if sum(len(name) + 1 for name in listed) > _MOST_VALUE:
+        raise FUSEError(errno.E2BIG)
+    return listed
+
+
 def link_target(target: bytes) -> bytes:
     """Return a symlink's target; one that no path can hold is an error of the file, not of ours."""
     if not target or b"\0" in target:
@@ -185,7 +231,7 @@ def statvfs(space: Space) -> StatvfsData:
     return answer
 
 
-def caller_groups(context: pyfuse3.RequestContext) -> set[int]:
+def caller_groups(context: RequestContext) -> set[int]:
     """Return the groups of the process that asks; its own group alone if it has gone or lives in another namespace."""
     try:
         return {context.gid, *pyfuse3.get_sup_groups(context.pid)}
@@ -219,6 +265,8 @@ def _errno_for(error: SmbError | ExceptionGroup[Exception], operation: str) -> i
         log.error("%s failed, and its caller gets EIO: this is a bug", operation, exc_info=error)
         return errno.EIO
     log.log(logging.DEBUG if isinstance(first, NotFound) else logging.INFO, "%s: %s", operation, first)
+    if first.errno == errno.ENOSYS:
+        return errno.EOPNOTSUPP  # ENOSYS would end requests of this kind for the whole mount
     if isinstance(first.errno, int) and 0 < first.errno <= _MOST_ERRNO:
         return first.errno
     return errno.EIO

@@ -23,6 +23,7 @@ from smbfuse.errors import SmbError
 from smbfuse.fuse import loop, mountinfo
 from smbfuse.fuse.operations import Operations
 from smbfuse.fuse.unmount import unmount
+from smbfuse.fuse.xattrs import OperationsWithXattrs
 from smbfuse.vfs.filesystem import Filesystem
 
 log = logging.getLogger(__name__)
@@ -53,10 +54,21 @@ class _Utf8(str):
 class FuseMount:
     """Use: `attach()`, then `await serve()` until the mount is gone, then `await detach()` and `close()`."""
 
-    def __init__(self, filesystem: Filesystem, options: Mount, *, source: str, timeo_s: float) -> None:
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        options: Mount,
+        *,
+        source: str,
+        timeo_s: float,
+        xattrs: bool = False,
+        writeback: bool = False,
+    ) -> None:
+        """`xattrs`: extended attributes are shown. `writeback`: see `Operations`."""
         self.mountpoint = options.mountpoint
+        handlers = OperationsWithXattrs if xattrs else Operations
         # Every request of the filesystem has a deadline of timeo after its last progress; this net is below them all.
-        self._operations = Operations(filesystem, patience_s=60 + 10 * timeo_s)
+        self._operations = handlers(filesystem, patience_s=60 + 10 * timeo_s, writeback=writeback)
         self._options = kernel_options(options, source)
         self._device: tuple[int, int] | None = None
 
@@ -123,9 +135,10 @@ def kernel_options(options: Mount, source: str) -> set[str]:
     """Return the mount options for libfuse. `nosuid,nodev` always: a server must not make programs root.
 
     No `max_read`: libfuse wants it confirmed in an answer that pyfuse3 does not let us change, and the kernel's own
-    limit of 1 MiB suits us.
+    limit of 1 MiB suits us; writes come in up to 1 MiB as well.
     """
-    chosen = {"ro", "nosuid", "nodev", "subtype=smbfuse", f"fsname={_escaped(source)}"}
+    access = "ro" if options.read_only else "rw"
+    chosen = {access, "nosuid", "nodev", "subtype=smbfuse", f"fsname={_escaped(source)}"}
     if options.allow_other:
         chosen.add("allow_other")
     if options.check_permissions:
