@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from smbfuse.client.smb2_manner import Manner
 from smbfuse.engine.smb2_exchange import Request
 from smbfuse.wire.smb2.control import IOCTL_IS_FSCTL, IoctlRequest
 from smbfuse.wire.smb2.create import (
@@ -18,7 +19,7 @@ from smbfuse.wire.smb2.create import (
 from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
 from smbfuse.wire.smb2.info import InfoType, QueryInfoRequest, SetInfoRequest
 
-DIRECTORY_ACCESS: Final = Access.FILE_LIST_DIRECTORY | Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
+WINDOWS: Final = Manner()
 LOOK: Final = Access.FILE_READ_ATTRIBUTES  # alone it needs no rights on the data, and breaks nobody's lease
 
 
@@ -31,8 +32,10 @@ def create(
     attributes: int = 0,
     oplock_level: OplockLevel = OplockLevel.NONE,
     contexts: tuple[CreateContext, ...] = (),
+    mode: int | None = None,
+    manner: Manner = WINDOWS,
 ) -> Request:
-    """Return a CREATE that shares everything with others; `attributes` are those of a file that it makes."""
+    """Return a CREATE that shares everything with others; `attributes` and `mode` are those of a file that it makes."""
     request = CreateRequest(
         security_flags=0,
         requested_oplock_level=oplock_level,
@@ -43,8 +46,8 @@ def create(
         share_access=ShareAccess.ALL,
         create_disposition=disposition,
         create_options=options,
-        name=path.replace("/", "\\"),
-        contexts=contexts,
+        name=manner.name(path),
+        contexts=(*contexts, *manner.contexts(mode)),
     )
     return Request(Command.CREATE, request.encode())
 
