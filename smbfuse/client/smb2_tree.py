@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smbfuse import status
 from smbfuse.client import smb2_requests
-from smbfuse.client.smb2_manner import Manner
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import DecodeError
@@ -60,6 +59,7 @@ class Smb2Tree:
         self.grants = grants
         self.tree = tree
         self.sizes = sizes
+        self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
 
     def __repr__(self) -> str:
         return f"<Smb2Tree {self.tree.tree_id} on {self.connection!r}>"
@@ -89,10 +89,11 @@ class Smb2Tree:
         attributes: int = 0,
         asking: Asking | None = None,
         contexts: tuple[CreateContext, ...] = (CreateContext(QUERY_ON_DISK_ID),),
+        mode: int | None = None,
     ) -> Request:
-        """Return a CREATE in this tree that shares everything with others.
+        """Return a CREATE in this tree and in its manner, that shares everything with others.
 
-        `attributes` are those of a file that it makes, `asking` the grant that it asks for.
+        `attributes` and `mode` are those of a file that it makes, `asking` the grant that it asks for.
         """
         return smb2_requests.create(
             path,
@@ -102,29 +103,6 @@ class Smb2Tree:
             attributes=attributes,
             oplock_level=asking.oplock_level if asking is not None else OplockLevel.NONE,
             contexts=(*contexts, *asking.contexts) if asking is not None else contexts,
-        )
-
-    def create(
-        self,
-        path: str,
-        access: Access,
-        options: CreateOptions,
-        *,
-        disposition: Disposition = Disposition.OPEN,
-        attributes: int = 0,
-        oplock_level: OplockLevel = OplockLevel.NONE,
-        contexts: tuple[CreateContext, ...] = (),
-        mode: int | None = None,
-    ) -> Request:
-        """Return a CREATE in the manner of this tree; see `smb2_requests.create`."""
-        return smb2_requests.create(
-            path,
-            access,
-            options,
-            disposition=disposition,
-            attributes=attributes,
-            oplock_level=oplock_level,
-            contexts=contexts,
             mode=mode,
             manner=self.manner,
         )
