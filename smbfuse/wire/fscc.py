@@ -26,6 +26,7 @@ class FileInformation(IntEnum):
     LINK = 11
     NAMES = 12
     DISPOSITION = 13
+    FULL_EA = 15
     ALL = 18
     END_OF_FILE = 20
     STREAM = 22

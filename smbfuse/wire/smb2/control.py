@@ -13,6 +13,7 @@ from smbfuse.wire.smb2.message import Blob, Message, message
 class ControlCode(IntEnum):
     """File system controls that this client sends.  [MS-SMB2] 2.2.31, [MS-FSCC] 2.3."""
 
+    FSCTL_SET_REPARSE_POINT = 0x000900A4
     FSCTL_GET_REPARSE_POINT = 0x000900A8
     FSCTL_PIPE_TRANSCEIVE = 0x0011C017
     FSCTL_VALIDATE_NEGOTIATE_INFO = 0x00140204
