@@ -50,15 +50,15 @@ class Served:
 
 @pytest.fixture
 def served(folder: Path) -> Iterator[Callable[..., Served]]:
-    """Provide `served(source="…")`: the tests' filesystem, mounted."""
+    """Provide `served("source", "rw", …)`: the tests' filesystem, mounted."""
     with contextlib.ExitStack() as stack:
 
-        def start(source: str = "test") -> Served:
+        def start(source: str = "test", *words: str) -> Served:
             point = folder / "mount"
             point.mkdir()
             log = folder / "log"
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fuse.served", point, source],
+                [sys.executable, "-m", "tests.fuse.served", point, source, *words],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=stack.enter_context(log.open("w")),

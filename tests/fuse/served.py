@@ -1,11 +1,12 @@
-"""A filesystem of the tests' own, served in a process of its own: python -m tests.fuse.served MOUNTPOINT [SOURCE].
+"""A filesystem of the tests' own, in a process of its own: python -m tests.fuse.served MOUNTPOINT SOURCE [WORD]….
+
+The words are `rw` (else it is read-only), `xattrs` and `writeback`.
 
 It answers from memory. Some names are traps: what a filesystem with a bug, or fed by a wild server, would return.
 Every answer waits `PAUSE_S`, so that callers can be killed while they wait. A heart beats beside it: at the end one
 line of JSON says how long the event loop was silent at most, and what the kernel asked.
 """
 
-import collections
 import json
 import logging
 import math
@@ -23,9 +24,9 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.fuse.mount import FuseMount
 from smbfuse.share import Space
 from smbfuse.vfs.filesystem import Filesystem
-from smbfuse.vfs.posix import ABSENT, Entry, Listed, Opened, PosixStat
+from smbfuse.vfs.posix import Entry, Listed, Opened, PosixStat
+from tests.fuse.scratch import FIRST_INO, PAUSE_S, Scratch
 
-PAUSE_S: Final = 0.002
 HEARTBEAT_S: Final = 0.02
 LABOUR_S: Final = 0.004
 CONTENT: Final = bytes(range(256)) * 1024
@@ -54,12 +55,8 @@ def entry(status: PosixStat) -> Entry:
     return Entry(status, 0, 0.0, 0.0)
 
 
-class MemoryFilesystem:
+class MemoryFilesystem(Scratch):
     """The calls of `Filesystem`, answered from memory."""
-
-    def __init__(self) -> None:
-        self.asked: collections.Counter[str] = collections.Counter()
-        self.lookups = 0  # as the kernel counts them, forgets taken off
 
     async def lookup(self, parent: int, name: bytes) -> Entry:
         """Find `file`, `link`, and the traps."""
@@ -89,17 +86,19 @@ class MemoryFilesystem:
                 raise SmbError("x", errno=0)
             case b"not an entry":
                 return cast("Entry", None)
-        return Entry(ABSENT, 0, 0.0, 0.0)
+        return self.find(name)
 
     async def getattr(self, ino: int) -> Entry:
         """Return the attributes of what was looked up."""
         self.asked["getattr"] += 1
         await trio.sleep(PAUSE_S)
+        if ino >= FIRST_INO:
+            return self.by_number(ino)
         return entry({1: ROOT_STAT, LINK: LINK_STAT}.get(ino, FILE_STAT._replace(ino=ino)))
 
     async def access(self, ino: int, mode: int, uid: int, gids: Collection[int]) -> bool:
-        """Allow everything but execution."""
-        return not mode & os.X_OK
+        """Allow everything but the execution of files."""
+        return ino == 1 or not mode & os.X_OK
 
     async def readlink(self, ino: int) -> bytes:
         """Return a target."""
@@ -139,16 +138,16 @@ class MemoryFilesystem:
         if ino == BLOCKED:
             self.asked["blocked"] += 1
             await trio.sleep_forever()
+        if ino >= FIRST_INO:
+            return self.open_scrap(ino, flags)
         return Opened(fh=7, direct_io=False, keep_cache=False)
 
     async def read(self, fh: int, offset: int, length: int) -> memoryview:
         """Read from memory."""
         self.asked["read"] += 1
         await trio.sleep(PAUSE_S)
-        return memoryview(CONTENT)[offset : offset + length]
-
-    async def release(self, fh: int) -> None:
-        """Do nothing."""
+        content = CONTENT if fh not in self.open_files else bytes(self.open_files[fh].content)
+        return memoryview(content)[offset : offset + length]
 
     async def statfs(self) -> Space:
         """Return a volume whose figures make no sense."""
@@ -184,10 +183,18 @@ async def labour() -> None:
         await trio.sleep(LABOUR_S / 4)
 
 
-async def serve(mountpoint: str, source: str) -> None:
+async def serve(arguments: Sequence[str]) -> None:
     """Serve until somebody unmounts, then print what was seen."""
+    mountpoint, source, *words = arguments
     filesystem = MemoryFilesystem()
-    mount = FuseMount(cast("Filesystem", filesystem), Mount(mountpoint=mountpoint), source=source, timeo_s=30)
+    mount = FuseMount(
+        cast("Filesystem", filesystem),
+        Mount(mountpoint=mountpoint, read_only="rw" not in words),
+        source=source,
+        timeo_s=30,
+        xattrs="xattrs" in words,
+        writeback="writeback" in words,
+    )
     heart = Heart()
     mount.attach()
     async with trio.open_nursery() as nursery:
@@ -196,10 +203,17 @@ async def serve(mountpoint: str, source: str) -> None:
         await mount.serve()
         nursery.cancel_scope.cancel()
     mount.close()
-    seen = {"longest_s": heart.longest_s, "asked": dict(filesystem.asked), "lookups": filesystem.lookups}
+    seen = {
+        "longest_s": heart.longest_s,
+        "asked": dict(filesystem.asked),
+        "notes": filesystem.notes,
+        "lookups": filesystem.lookups,
+        "largest_write": filesystem.largest_write,
+        "content": {name.decode(): one.content.hex() for name, one in filesystem.names.items()},
+    }
     print(json.dumps(seen))
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
-    trio.run(serve, sys.argv[1], (sys.argv[2:] or ["test"])[0])
+    trio.run(serve, sys.argv[1:])

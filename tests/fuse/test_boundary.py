@@ -14,7 +14,7 @@ from pyfuse3 import FUSEError
 
 from smbfuse.errors import ConnectionLost, NotFound, SmbError
 from smbfuse.fuse import boundary
-from smbfuse.fuse.boundary import total
+from smbfuse.fuse.boundary import total, untimed
 from smbfuse.share import Space
 from smbfuse.vfs.posix import ABSENT, Entry, Listed, Opened, PosixStat
 from tests.conftest import ExpectedWarnings
@@ -23,7 +23,7 @@ FILE = PosixStat(2**64 - 1, stat.S_IFREG | 0o4755, 3, 1000, 2**32 - 2, 0, 2**63 
 
 
 class Handlers:
-    """Two handlers whose end the test decides."""
+    """Handlers whose end the test decides."""
 
     patience_s = 60.0
 
@@ -40,6 +40,13 @@ class Handlers:
     @total
     async def hang(self) -> None:
         await trio.sleep_forever()
+
+    @untimed
+    async def write_out(self) -> str:
+        await trio.sleep(100 * self.patience_s)
+        if self.error is not None:
+            raise self.error
+        return "written"
 
 
 async def errno_of(error: BaseException) -> int:
@@ -65,6 +72,8 @@ async def test_a_value_passes() -> None:
         (SmbError("wild", errno=2**40), errno.EIO),
         (SmbError("wild", errno=-5), errno.EIO),
         (SmbError("wild", errno=0), errno.EIO),
+        # It would end this kind of request for the whole mount.
+        (SmbError("unknown", errno=errno.ENOSYS), errno.EOPNOTSUPP),
         (SmbError("wild", errno="EIO"), errno.EIO),  # type: ignore[arg-type]
     ],
 )
@@ -216,3 +225,35 @@ def test_the_groups_of_a_caller_who_has_gone(monkeypatch: pytest.MonkeyPatch) ->
     assert boundary.caller_groups(Context()) == {42}  # type: ignore[arg-type]
     Context.pid = os.getpid()
     assert boundary.caller_groups(Context()) == {42, *pyfuse3.get_sup_groups(os.getpid())}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [-1, 4097, 2**64])
+def test_more_than_was_given_is_never_written(count: int) -> None:
+    assert [boundary.written(one, 4096) for one in (0, 1, 4096)] == [0, 1, 4096]
+    with pytest.raises(ValueError, match="bytes written of 4096"):
+        boundary.written(count, 4096)
+
+
+def test_an_attributes_value_and_names_fit_what_a_caller_has() -> None:
+    assert boundary.attribute_value(memoryview(b"x" * 65536)) == b"x" * 65536
+    assert type(boundary.attribute_value(bytearray(b"x"))) is bytes
+    assert boundary.attribute_names(iter([b"user.a", b"user.\xff"])) == [b"user.a", b"user.\xff"]
+    with pytest.raises(FUSEError) as caught:
+        boundary.attribute_value(b"x" * 65537)
+    assert caught.value.errno == errno.E2BIG
+    with pytest.raises(FUSEError) as caught:
+        boundary.attribute_names([b"user." + b"x" * 250] * 257)
+    assert caught.value.errno == errno.E2BIG
+
+
+@pytest.mark.parametrize("name", [b"", b"user.\0a"])
+def test_a_name_that_cannot_be_told_is_a_bug(name: bytes) -> None:
+    with pytest.raises(ValueError, match="extended attribute"):
+        boundary.attribute_names([b"user.a", name])
+
+
+async def test_a_handler_that_writes_out_is_never_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    assert await Handlers().write_out() == "written"
+    with pytest.raises(FUSEError) as caught:
+        await Handlers(SmbError("full", errno=errno.ENOSPC)).write_out()
+    assert caught.value.errno == errno.ENOSPC

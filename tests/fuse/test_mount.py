@@ -132,7 +132,8 @@ def test_control_characters_of_a_share_do_not_reach_the_table_of_mounts() -> Non
 
 
 def test_a_mount_is_never_without_its_safeguards() -> None:
-    assert {"ro", "nosuid", "nodev", "subtype=smbfuse"} <= fuse_mount.kernel_options(Mount(), "//h/s")
+    assert {"rw", "nosuid", "nodev", "subtype=smbfuse"} <= fuse_mount.kernel_options(Mount(), "//h/s")
+    assert {"ro", "nosuid", "nodev"} <= fuse_mount.kernel_options(Mount(read_only=True), "//h/s")
     chosen = fuse_mount.kernel_options(
         Mount(allow_other=True, check_permissions=True, kernel_options=("noexec",)), "//h/s"
     )
