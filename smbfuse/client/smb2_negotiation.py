@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.config import Security, Target, Vers
+from smbfuse.config import Network, Security, Target, Vers
 from smbfuse.engine.dialect import BY_REVISION, SMB2_FAMILY, Cipher, Dialect, SigningAlgorithm
 from smbfuse.engine.smb2 import Smb2Engine
 from smbfuse.engine.smb2_exchange import Request
@@ -34,6 +34,7 @@ from smbfuse.wire.smb2.negotiate import (
     netname,
     preauth_integrity,
 )
+from smbfuse.wire.smb2.posix import POSIX_EXTENSIONS, posix_extensions_available
 
 if TYPE_CHECKING:
     from smbfuse.client.connection import Connection
@@ -70,16 +71,27 @@ class Negotiated:
         return self.dialect.multi_credit and bool(self.answer.capabilities & Capabilities.LARGE_MTU)
 
     @property
+    def posix(self) -> bool:
+        """Whether both have the POSIX extensions; each share has still to be asked."""
+        context = (ContextType.POSIX_EXTENSIONS_AVAILABLE, POSIX_EXTENSIONS)
+        return self.dialect.contexts and context in self.offer.contexts and context in self.answer.contexts
+
+    @property
     def signing_required(self) -> bool:
         """Whether the server requires signing."""
         return bool(self.answer.security_mode & SecurityMode.SIGNING_REQUIRED)
 
 
 async def negotiate(
-    connection: Connection, engine: Smb2Engine, target: Target, security: Security, first_reply: memoryview | None
+    connection: Connection,
+    engine: Smb2Engine,
+    target: Target,
+    security: Security,
+    network: Network,
+    first_reply: memoryview | None,
 ) -> Negotiated:
     """Agree on a dialect and on algorithms.  Cost: 1 round trip, none if `first_reply` has decided it."""
-    offer = _offer(target, security)
+    offer = _offer(target, security, network)
     if first_reply is not None:
         answer = _first_answer(first_reply)
         if answer.dialect_revision == DialectRevision.SMB_2_0_2:
@@ -105,7 +117,7 @@ def _first_answer(first_reply: memoryview) -> NegotiateResponse:
     return answer
 
 
-def _offer(target: Target, security: Security) -> NegotiateRequest:
+def _offer(target: Target, security: Security, network: Network) -> NegotiateRequest:
     offered = _OFFERED[security.vers]
     contexts: tuple[NegotiateContext, ...] = ()
     if any(dialect.contexts for dialect in offered):
@@ -115,6 +127,8 @@ def _offer(target: Target, security: Security) -> NegotiateRequest:
             algorithms(ContextType.SIGNING_CAPABILITIES, [_signing(name) for name in security.signing]),
             netname(target.host),
         )
+        if network.unix_extensions:
+            contexts += (posix_extensions_available(),)
     may_seal = any(dialect.encryption for dialect in offered)
     return NegotiateRequest(
         dialects=tuple(dialect.revision for dialect in offered),

@@ -107,7 +107,7 @@ class Smb2Session:
         connection = Connection(stream, engine, timeo_s=network.timeo_s)
         nursery.start_soon(connection.run)
         try:
-            negotiated = await negotiate(connection, engine, target, security, first_reply)
+            negotiated = await negotiate(connection, engine, target, security, network, first_reply)
             engine.adopt(multi_credit=negotiated.multi_credit)
             session = cls(connection, engine, negotiated, target=target, login=login, network=network)
             await session._log_in(security)
