@@ -167,6 +167,10 @@ class ConnectFailed(ConnectionLost):
         self.reason = reason
 
 
+class UnsavedData(SmbError):
+    """A mount has ended, and bytes that programs wrote are not on the server: the log names them."""
+
+
 class ConfigError(SmbError):
     """What the user asked for cannot be: the message says what, why and what to do."""
 

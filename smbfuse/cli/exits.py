@@ -17,6 +17,7 @@ from smbfuse.errors import (
     Reason,
     SecurityRefused,
     Timeout,
+    UnsavedData,
     WrongKind,
 )
 from smbfuse.status import NtStatus
@@ -71,6 +72,7 @@ class Exit(IntEnum):
     NO_FUSE_DEVICE = 75, "there is no /dev/fuse, or it may not be opened"
     NO_FUSERMOUNT = 76, "fusermount3 is not installed"
     ALLOW_OTHER_FORBIDDEN = 77, "allow_other is not allowed to users by /etc/fuse.conf"
+    UNSAVED = 80, "unmounted, and something that programs wrote is not on the server; the log names it"
 
 
 class CannotMount(Exception):
@@ -118,6 +120,8 @@ def exit_code(error: BaseException) -> Exit:
             return Exit.NO_ANSWER
         case ConnectionLost():
             return Exit.CONNECTION_LOST
+        case UnsavedData():
+            return Exit.UNSAVED
         case ConfigError():
             return Exit.BAD_VALUE
         case KeyboardInterrupt():

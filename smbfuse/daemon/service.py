@@ -1,7 +1,8 @@
 """The life of one mount, from the first connection to the last goodbye.
 
 Things begin from the server towards the user and end the other way round: connection, filesystem, mount; then the mount
-is undone while callers inside still get their answers, files are closed, the tree is disconnected, the login ended.
+is undone while callers inside still get their answers, what they wrote is saved, files are closed, the tree is
+disconnected, the login ended.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any, Final
 import trio
 
 from smbfuse.client.negotiate import open_source
-from smbfuse.config import Config
+from smbfuse.config import CacheMode, Config
 from smbfuse.daemon import control, signals
 from smbfuse.daemon.notify import Notifier
+from smbfuse.daemon.saving import Saving
 from smbfuse.errors import AuthenticationFailed, Reason, SmbError
 from smbfuse.fuse.mount import FuseMount
 from smbfuse.fuse.pages import PageCache
@@ -28,6 +30,7 @@ from smbfuse.vfs.filesystem import Filesystem
 log = logging.getLogger(__name__)
 
 _LAST_ANSWERS_S: Final = 3.0  # for callers that wait for the server when the mount is to end
+_DETACHING_S: Final = 5.0  # for the kernel, when nobody answers it any more
 _FAREWELL_S: Final = 6.0  # for files, tree and login
 
 
@@ -55,6 +58,7 @@ class Service:
         self._notifier = Notifier(surroundings.notify_socket)
         self._everything = trio.CancelScope()
         self._farewell = trio.CancelScope(shield=True)
+        self._saving = Saving()
         self._wanted_to_end = trio.Event()
         self._ready = False
         self._since_s = 0.0
@@ -66,7 +70,7 @@ class Service:
     async def run(self, ready: Callable[[], None]) -> None:
         """Mount, call `ready`, and serve until the mount is undone or a signal comes.
 
-        Raises: SmbError (why there is no mount), Interrupted.
+        Raises: SmbError (why there is no mount), Interrupted; UnsavedData when it has ended.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -78,6 +82,7 @@ class Service:
             raise _cause(group) from None
         if not self._ready:
             raise Interrupted("interrupted before the mount was ready")
+        self._saving.settle()
 
     def status(self) -> dict[str, Any]:
         """Return what is known of the mount, as JSON can hold it."""
@@ -107,6 +112,7 @@ class Service:
 
     def _abort(self) -> None:
         self._everything.cancel()
+        self._saving.give_up()
         self._farewell.cancel()
 
     async def _live(self, ready: Callable[[], None]) -> None:
@@ -139,14 +145,24 @@ class Service:
         filesystem = self._filesystem = Filesystem(source, config.cache, config.view, kernel)
         async with trio.open_nursery() as nursery:
             await nursery.start(filesystem.run)
-            mount = FuseMount(filesystem, config.mount, source=str(config.target), timeo_s=config.network.timeo_s)
+            mount = FuseMount(
+                filesystem,
+                config.mount,
+                source=str(config.target),
+                timeo_s=config.network.timeo_s,
+                xattrs=config.view.user_xattrs or config.view.acls,
+                writeback=config.cache.mode is CacheMode.LOOSE,
+            )
             mount.attach()
             self._mount = mount
             try:
-                await self._serve(mount, ready)
+                await self._serve(mount, filesystem, ready)
             finally:
                 with trio.CancelScope(shield=True):
-                    await mount.detach()
+                    # Pages that the kernel would have written first hold it up: the session's end lets it go.
+                    with trio.move_on_after(_DETACHING_S):
+                        await mount.detach()
+                    await self._saving.save(filesystem)
                     # A thread that tells the kernel something uses the session.
                     if await trio.to_thread.run_sync(kernel.close, limiter=trio.CapacityLimiter(1)):
                         mount.close()
@@ -154,7 +170,7 @@ class Service:
                         mount.abort()
             nursery.cancel_scope.cancel()
 
-    async def _serve(self, mount: FuseMount, ready: Callable[[], None]) -> None:
+    async def _serve(self, mount: FuseMount, filesystem: Filesystem, ready: Callable[[], None]) -> None:
         """Answer the kernel until the mount is gone, or somebody wants it to go."""
         config = self._config
         folder = control.folder_for(os.geteuid(), self._surroundings.runtime_dir)
@@ -172,6 +188,9 @@ class Service:
             self._notifier.ready(f"{config.target} on {config.mount.mountpoint}")
             ready()
             await self._wanted_to_end.wait()
+            await mount.detach()
+            # While the kernel is still answered: it may have pages of its own to write.
+            await self._saving.save(filesystem)
             await mount.finish()
             # `serve` waits for handlers that wait for the server: their callers get ENOTCONN now.
             await trio.sleep(_LAST_ANSWERS_S)

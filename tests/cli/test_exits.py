@@ -17,6 +17,7 @@ from smbfuse.errors import (
     SecurityRefused,
     SmbError,
     Timeout,
+    UnsavedData,
 )
 from smbfuse.status import NtStatus
 
@@ -43,6 +44,7 @@ def test_every_reason_has_a_code_of_its_own() -> None:
         (status.login_refused(NtStatus.ACCOUNT_DISABLED, user="", host="h"), Exit.LOGIN_NOT_ALLOWED),
         (Timeout("x"), Exit.NO_ANSWER),
         (ConnectionLost("x", sent=True), Exit.CONNECTION_LOST),
+        (UnsavedData("x"), Exit.UNSAVED),
         (ConfigError("x"), Exit.BAD_VALUE),
         (DecodeError("x"), Exit.MOUNT_FAILED),
         (SmbError("x"), Exit.MOUNT_FAILED),
