@@ -17,7 +17,7 @@ import trio
 from smbfuse.errors import SmbError
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
-from smbfuse.vfs.inode import Folder, Node
+from smbfuse.vfs.inode import Folder, Node, is_below
 from smbfuse.vfs.listing import Listing, Snapshot
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Entry, Listed
@@ -57,6 +57,7 @@ class OpenDirectories:
         self._entry = entry
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Listing] = {}  # that a new reader may join
+        self._in_use: dict[int, set[Listing]] = {}  # these, and outdated ones that somebody still reads
         self._kept = 0  # entries of those that are done
         self._numbers = itertools.count(1)
         self.hits = 0
@@ -122,11 +123,38 @@ class OpenDirectories:
             return None
         return listing
 
-    def doubt(self, folder_ino: int, shown: bytes) -> None:
-        """Hear that a name does not stand any longer for what it did."""
-        listing = self._listings.get(folder_ino)
-        if listing is not None:
-            listing.doubt(shown)
+    def doubt(self, folder: Folder, key: str, number: int, *, appeared: bool = False) -> None:
+        """Hear that a name does not stand any longer for what it did when questions below `number` were asked.
+
+        `appeared`: there may be a name that a listing of that time does not have.
+        """
+        for listing in self._in_use.get(folder.ino, ()):
+            listing.doubt(key, number)
+            listing.outgrown = listing.outgrown or appeared
+
+    async def give_up(self, folder: Folder) -> None:
+        """End the listings of a folder that nobody reads: it shall not be open on the server."""
+        for listing in list(self._in_use.get(folder.ino, ())):
+            if listing.readers == 0 and not listing.ended.is_set():
+                self._discard(listing)
+                listing.abandon()
+                await listing.ended.wait()
+
+    async def finish(self, folder: Folder) -> None:
+        """Bring the listings of a folder to their end, for those who read them: it shall not be open on the server.
+
+        Cost: a round trip for each page that is left; none for those that nobody reads.  Raises nothing.
+        """
+        await self.give_up(folder)
+        for listing in list(self._in_use.get(folder.ino, ())):
+            listing.hurry()
+            await listing.ended.wait()
+
+    async def stand_aside(self, folder: Folder) -> None:
+        """Let nothing at or below a folder be open on the server as far as we can: see `finish`."""
+        for listing in [one for several in self._in_use.values() for one in several]:
+            if listing.folder is folder or is_below(listing.folder, folder):
+                await self.finish(listing.folder)
 
     async def list_ahead(self, folder: Folder, most: int) -> None:
         """List a folder, which the caller has pinned, for those who will ask for its names: about `most` entries.
@@ -175,7 +203,7 @@ class OpenDirectories:
 
     def _begin(self, folder: Folder) -> Listing:
         listing = self.known(folder)
-        if listing is not None:
+        if listing is not None and not listing.outgrown:
             self.hits += 1
         else:
             self.misses += 1
@@ -183,6 +211,7 @@ class OpenDirectories:
             if outdated is not None:
                 self._discard(outdated)
             listing = self._listings[folder.ino] = Listing(folder, self._nodes, self._absent)
+            self._in_use.setdefault(folder.ino, set()).add(listing)
             self._spawn(self._run, listing)
         listing.readers += 1
         return listing
@@ -197,6 +226,7 @@ class OpenDirectories:
         snapshot.readers -= 1
         if snapshot.readers == 0 and not snapshot.done:
             self._spawn(self._abandon, snapshot)
+        self._tidy(snapshot)
 
     async def _abandon(self, listing: Listing) -> None:
         """Give up a listing that nobody reads on with, when it is too old for a new reader to join."""
@@ -208,8 +238,8 @@ class OpenDirectories:
     def _rewind(self, handle: Handle) -> None:
         """Begin anew: rewinddir(3) shall show what is there now."""
         handle.last_cookie = 0
-        if isinstance(handle.snapshot, Listing) and self._left(handle.snapshot) <= 0:
-            old = handle.snapshot
+        old = handle.snapshot
+        if isinstance(old, Listing) and (old.outgrown or self._left(old) <= 0):
             handle.snapshot = self._begin(handle.folder)
             self._leave(old)
 
@@ -230,6 +260,15 @@ class OpenDirectories:
             del self._listings[listing.folder.ino]
             if listing.done:
                 self._kept -= len(listing)
+        self._tidy(listing)
+
+    def _tidy(self, listing: Listing) -> None:
+        """Tell a listing of no more changes when nobody reads it nor ever will."""
+        if listing.readers == 0 and self._listings.get(listing.folder.ino) is not listing:
+            in_use = self._in_use.get(listing.folder.ino, set())
+            in_use.discard(listing)
+            if not in_use:
+                self._in_use.pop(listing.folder.ino, None)
 
     def _trim(self) -> None:
         for listing in list(self._listings.values()) if self._kept > KEPT_ENTRIES_MAX else ():

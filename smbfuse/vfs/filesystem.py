@@ -1,8 +1,8 @@
 """The filesystem, by the names of its system calls.
 
-It holds no lock: whoever waits for the server waits alone, and what is known is answered at once however many wait.
-Whatever is fetched for more than one caller is fetched by tasks of `run`, so that a caller who is cancelled takes
-nothing from the others. What changes state is a plain `def`.
+Whoever waits for the server waits alone, and what is known is answered at once however many wait; only changes of one
+folder's names take turns. Whatever is fetched for more than one caller is fetched by tasks of `run`, so that a caller
+who is cancelled takes nothing from the others. What changes state is a plain `def`.
 
 Every method raises SmbError only; its `errno` is for the caller.
 """
@@ -14,20 +14,37 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import trio
 
 from smbfuse.config import Cache, View
-from smbfuse.errors import NotFound, SmbError
+from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind, ShareSource, Space
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import BlockCache
+from smbfuse.vfs.changes import Changes
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Node
+from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.lookup import Lookup, is_server_root, make_root
+from smbfuse.vfs.mfsymlinks import MfSymlinkSource
 from smbfuse.vfs.modes import Appearance, allowed
+from smbfuse.vfs.namespace import Namespace
 from smbfuse.vfs.nodes import NodeTable
-from smbfuse.vfs.posix import ABSENT, ROOT_INO, Entry, FilesystemStatistics, KernelCache, Listed, Opened
+from smbfuse.vfs.posix import (
+    ABSENT,
+    ROOT_INO,
+    Caller,
+    Entry,
+    FilesystemStatistics,
+    KernelCache,
+    Listed,
+    NewAttributes,
+    Opened,
+    Unsaved,
+)
+from smbfuse.vfs.removal import Removal
+from smbfuse.vfs.setattr import AttributeChanges
 from smbfuse.vfs.space import SpaceCache
 from smbfuse.vfs.speculation import Speculation
 from smbfuse.vfs.symlinks import show_target
+from smbfuse.vfs.xattrs import ExtendedAttributes
 
 
 class Filesystem:
@@ -38,7 +55,7 @@ class Filesystem:
     """
 
     def __init__(self, source: ShareSource, cache: Cache, view: View, kernel: KernelCache) -> None:
-        self._source = source
+        self._source = source = MfSymlinkSource(source) if view.mf_symlinks else source
         self._cache = cache
         self._view = view
         self._kernel = kernel
@@ -54,6 +71,10 @@ class Filesystem:
         self._directories: OpenDirectories
         self._lookup: Lookup
         self._speculation: Speculation
+        self._removal: Removal
+        self._attributes: AttributeChanges
+        self._changes: Changes
+        self._xattrs: ExtendedAttributes
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled. Started once the root has been listed, or connected to for a whole server.
@@ -84,6 +105,13 @@ class Filesystem:
         self._lookup = Lookup(
             self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories, self._speculation
         )
+        names = Namespace(self._nodes, self._absent, self._directories, self._lookup)
+        self._removal = Removal(self._nodes, names, self._files, self._directories, self._spawn)
+        self._attributes = AttributeChanges(self._nodes, self._files, self._lookup, self._view)
+        self._changes = Changes(
+            self._nodes, names, self._files, self._directories, self._removal, self._attributes, self._view, self._spawn
+        )
+        self._xattrs = ExtendedAttributes(self._nodes, self._view, self.getattr)
         if self._source.whole_server:
             return
         # An `ls` that follows finds this listing; and a mount whose root cannot be listed is none.
@@ -100,15 +128,8 @@ class Filesystem:
         `names.needs_listing`) may cost the listing.
         Raises: SmbError with ESTALE or ENOTDIR for the folder, and as `Share.stat`.
         """
-        folder = self._nodes.folder(parent)
-        if name in (b".", b".."):
-            node: Node | None = folder if name == b"." else folder.parent or folder
-        else:
-            node = await self._lookup.find(folder, name)
-        if node is None:
-            return Entry(ABSENT, 0, self._lifetimes.attributes_s, 0.0)
-        self._nodes.count(node)
-        return self._entry(node)
+        node = await self._lookup.find(self._nodes.folder(parent), name)
+        return Entry(ABSENT, 0, self._lifetimes.attributes_s, 0.0) if node is None else self._counted(node)
 
     async def getattr(self, ino: int) -> Entry:
         """Return the attributes of an inode.
@@ -118,23 +139,25 @@ class Filesystem:
         Raises: SmbError with ESTALE (look the name up again), and as `Share.stat`.
         """
         node = self._nodes.get(ino)
-        if self._lookup.is_fresh(node):
-            self._lookup.hits += 1
-            return self._entry(node)
-        self._lookup.misses += 1
-        asked = self._nodes.ask(trio.current_time())
         try:
-            home, path = self._nodes.locate(node)
-            if self._nodes.refresh(node, await home.share.stat(path), asked):
+            if await self._lookup.renew(node):
                 return self._entry(node)
         except SmbError as error:
-            if isinstance(error, NotFound):
-                self._nodes.lost(node, asked)
             if error.errno not in (posix.ENOENT, posix.ESTALE) or not self._files.is_open(node):
                 raise
         if self._files.is_open(node):
             return self._entry(node)
         raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
+
+    async def setattr(self, ino: int, new: NewAttributes, fh: int | None) -> Entry:
+        """Change size, times, mode or owner, and return what is shown then; see `setattr.py` for what is kept of them.
+
+        Cost: 1 round trip each for the size and for the rest; none for a mode that makes no difference.
+        Raises: SmbError with EPERM (`modechanges=refuse`, the root of a server), ESTALE, and as `Share.change`.
+        """
+        node = self._nodes.get(ino)
+        await self._attributes.set(node, new, fh)
+        return self._entry(node)
 
     async def access(self, ino: int, mode: int, uid: int, gids: Collection[int]) -> bool:
         """Tell whether a user may do `mode` (access(2)) by the mode and owner that are shown.
@@ -165,6 +188,65 @@ class Filesystem:
         """
         return await self._space.get()
 
+    # -- changes of names
+
+    async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Entry, Opened]:
+        """Open a file by name, made if there is none (with O_EXCL: only then), and count one lookup.
+
+        Cost: 1 round trip.
+        Raises: SmbError with EEXIST, EISDIR, ELOOP, ENAMETOOLONG, EINVAL (the server can hold no such name), EPERM (in
+        the root of a server), and as `Share.open`.
+        """
+        node, opened = await self._changes.create(parent, name, mode, flags, caller)
+        return self._counted(node), opened
+
+    async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
+        """Make a file, FIFO, socket or device and count one lookup.
+
+        Cost: 1 round trip.  Raises: SmbError with EPERM (the server has no such files), and as `create`.
+        """
+        return self._counted(await self._changes.make_node(parent, name, mode, rdev, caller))
+
+    async def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Entry:
+        """Make a folder and count one lookup.  Cost: 1 round trip (2 over SMB1).  Raises: as `create`."""
+        return self._counted(await self._changes.make_directory(parent, name, mode, caller))
+
+    async def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Entry:
+        """Make a symlink and count one lookup.  Cost and errors: as `make_symlink`, and as `create`."""
+        return self._counted(await self._changes.make_symlink(parent, name, target, caller))
+
+    async def link(self, ino: int, new_parent: int, new_name: bytes) -> Entry:
+        """Give a file a further name and count one lookup.
+
+        Cost: 1 round trip.
+        Raises: SmbError with EPERM (a folder, or no `Features.HARD_LINKS`), EXDEV, ENOENT (it has lost its last name),
+        and as `create`.
+        """
+        node = self._nodes.get(ino)
+        await self._changes.link(node, new_parent, new_name)
+        return self._counted(node)
+
+    async def unlink(self, parent: int, name: bytes) -> None:
+        """Remove a name of a file. A file that is open lives on without it until its last close; see `removal.py`.
+
+        Cost: 1 round trip; 2 for an open file on a server without POSIX semantics, 4 for one that is READONLY.
+        Raises: SmbError with ENOENT, EISDIR, EPERM (in the root of a server), and as `Share.remove`.
+        """
+        await self._removal.unlink(parent, name)
+
+    async def rmdir(self, parent: int, name: bytes) -> None:
+        """Remove an empty folder.  Cost: 1 round trip.  Raises: SmbError with ENOTEMPTY, ENOTDIR, and as `unlink`."""
+        await self._removal.rmdir(parent, name)
+
+    async def rename(self, old_parent: int, old_name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+        """Give a file or folder another name, in the place of what has that name; see `changes.py`.
+
+        Cost: 1 round trip; up to 4 where the server does not replace what is there.
+        Raises: SmbError with EEXIST (RENAME_NOREPLACE), EINVAL (other flags; a folder into itself), EXDEV (to another
+        share), ENOTEMPTY, EISDIR, ENOTDIR, EACCES (a folder with open files below, by most servers), and as `create`.
+        """
+        await self._changes.rename(old_parent, old_name, new_parent, new_name, flags)
+
     # -- folders
 
     async def opendir(self, ino: int) -> int:
@@ -193,6 +275,9 @@ class Filesystem:
         """Count one lookup: the kernel took an entry of the last `readdir` ('.' and '..' are not counted)."""
         self._nodes.count(self._nodes.get(ino))
 
+    async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        """Return at once: no change of names is ever delayed."""
+
     async def releasedir(self, fh: int) -> None:
         """Close a folder. Waits for nothing."""
         self._directories.release(fh)
@@ -200,7 +285,7 @@ class Filesystem:
     # -- files
 
     async def open(self, ino: int, flags: int) -> Opened:
-        """Open a file for reading; see `OpenFiles.open`."""
+        """Open a file; see `OpenFiles.open`."""
         node = self._nodes.get(ino)
         opened = await self._files.open(node, flags)
         self._speculation.opened(node)
@@ -210,9 +295,46 @@ class Filesystem:
         """Read from an open file; see `OpenFiles.read`."""
         return await self._files.read(fh, offset, length)
 
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        """Write to an open file; see `OpenFiles.write`."""
+        return await self._files.write(fh, offset, data)
+
+    async def flush(self, fh: int) -> None:
+        """Write out what one close(2) must not lose; see `OpenFiles.flush`."""
+        await self._files.flush(fh)
+
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """Have the server put a file on its disk; see `OpenFiles.fsync`."""
+        await self._files.fsync(fh, datasync)
+
     async def release(self, fh: int) -> None:
-        """Close an open file. Waits for nothing."""
-        self._files.release(fh)
+        """Close an open file; see `OpenFiles.release`."""
+        await self._files.release(fh)
+
+    async def drain(self, deadline: float) -> Sequence[Unsaved]:
+        """Write everything out before the end; see `OpenFiles.drain`. Returns what could not be saved."""
+        unsaved = await self._files.drain(deadline)
+        with trio.move_on_at(deadline):
+            await self._removal.drain()
+        return unsaved
+
+    # -- extended attributes
+
+    async def getxattr(self, ino: int, name: bytes) -> bytes:
+        """Return an extended attribute; see `ExtendedAttributes.get`."""
+        return await self._xattrs.get(self._nodes.get(ino), name)
+
+    async def setxattr(self, ino: int, name: bytes, value: bytes, flags: int) -> None:
+        """Set an extended attribute; see `ExtendedAttributes.set`."""
+        await self._xattrs.set(self._nodes.get(ino), name, value, flags)
+
+    async def listxattr(self, ino: int) -> Sequence[bytes]:
+        """Return the names of extended attributes; see `ExtendedAttributes.names`."""
+        return await self._xattrs.names(self._nodes.get(ino))
+
+    async def removexattr(self, ino: int, name: bytes) -> None:
+        """Remove an extended attribute; see `ExtendedAttributes.remove`."""
+        await self._xattrs.remove(self._nodes.get(ino), name)
 
     def forget(self, inodes: Sequence[tuple[int, int]]) -> None:
         """Take back lookups: (inode, how many). Never raises."""
@@ -246,23 +368,29 @@ class Filesystem:
         node.pages = None
         self._kernel.invalidate_inode(node.ino, False)
 
-    def name_gone(self, folder_ino: int, shown: bytes) -> None:
+    def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None:
         """Let the kernel ask again for a name, and us."""
-        self._directories.doubt(folder_ino, shown)
-        self._kernel.invalidate_entry(folder_ino, shown)
+        self._directories.doubt(folder, key, self._nodes.ask(-math.inf).number)
+        for spelling in shown:
+            self._kernel.invalidate_entry(folder.ino, spelling)
 
     def node_gone(self, ino: int) -> None:
         """Let go of what was kept under a number: it may be another file's soon."""
         self._blocks.drop(ino)
+        self._removal.node_gone(ino)
 
     # -- inside
 
     def _spawn(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
         self._nursery.start_soon(function, *arguments)
 
+    def _counted(self, node: Node) -> Entry:
+        self._nodes.count(node)
+        return self._entry(node)
+
     def _entry(self, node: Node) -> Entry:
         known = node.known()
-        stat = self._appearance.posix(node.ino, known.stat)
+        stat = self._appearance.posix(node.ino, self._files.shown(node, known.stat))
         if self._nodes.nameless(node):
             stat = stat._replace(nlink=0)
         left_s = self._lifetimes.left(known.asked.at, trio.current_time())

@@ -1,8 +1,14 @@
 """One known file: its number, its place in the tree, and what is known of it as one packed record."""
 
+import logging
+
+import trio
+
 from smbfuse.share import FileStat, Share, creation_differs
-from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, unpack
+from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, unpack, version
 from smbfuse.vfs.names import Names
+
+log = logging.getLogger(__name__)
 
 
 class Node:
@@ -32,6 +38,11 @@ class Node:
         """When what is known was asked for."""
         return asked_of(self.record)
 
+    @property
+    def is_unused(self) -> bool:
+        """Whether nobody holds it: neither the kernel, nor who has it open."""
+        return self.lookups == 0 and self.pins == 0
+
     def known(self) -> Known:
         """Return everything that is known, decoded."""
         return unpack(self.record)
@@ -44,18 +55,25 @@ class Node:
 class Folder(Node):
     """A folder and the nodes known in it."""
 
-    __slots__ = ("aliases", "children")
+    __slots__ = ("aliases", "changing", "children", "moved")
 
     def __init__(self, ino: int, parent: "Folder | None", key: str, record: bytes) -> None:
         super().__init__(ino, parent, key, record)
         self.children: dict[str, Node] = {}  # by key
         self.aliases: dict[bytes, str] | None = None  # names shown otherwise than they would be asked for
+        self.changing: trio.Lock | None = None  # held while a name in it is being changed here
+        self.moved = 0  # number of the question after which it was last renamed here
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nobody holds it, nor anything in it."""
+        return not self.children and super().is_unused
 
 
 class ShareRoot(Folder):
     """The root of one share: what lies below speaks of this share's files, ids and spellings."""
 
-    __slots__ = ("names", "share", "trusts_ids")
+    __slots__ = ("hidden", "names", "share", "trusts_ids")
 
     def __init__(
         self, ino: int, parent: Folder | None, key: str, record: bytes, *, share: Share, names: Names, trusts_ids: bool
@@ -64,6 +82,7 @@ class ShareRoot(Folder):
         self.share = share
         self.names = names
         self.trusts_ids = trusts_ids
+        self.hidden: set[str] = set()  # keys of names we have given to files that are to have none; see `hiding`
 
     def same_file(self, before: FileStat, after: FileStat) -> bool:
         """Tell whether two answers about one path are about one file, as far as they say."""
@@ -75,7 +94,42 @@ class ShareRoot(Folder):
             before.volume_id, after.volume_id
         )
 
+    def ids_waver(self, known: Known, name: str, stat: FileStat) -> bool:
+        """Find out a server that gives one file another id each time; from then on its ids are not used."""
+        before = known.stat
+        if not self.trusts_ids or known.name != name or not (before.file_id and stat.file_id):
+            return False
+        if stat.created_ns is None or stat.changed_ns is None or before.file_id == stat.file_id:
+            return False
+        alike = before.kind is stat.kind and version(before) == version(stat) and before.created_ns == stat.created_ns
+        if alike and not differ(before.volume_id, stat.volume_id):
+            log.info("share=%s file ids change from one answer to the next: not used any longer", self.share.name)
+            self.trusts_ids = False
+            return True
+        return False
+
+
+def is_below(node: Node, folder: Folder) -> bool:
+    """Tell whether a node is somewhere in a folder; a folder is not in itself."""
+    at = node.parent
+    while at is not None and at is not folder:
+        at = at.parent
+    return at is not None
+
 
 def differ(before: int | None, after: int | None) -> bool:
     """Tell whether two values are both known and not the same."""
     return before is not None and after is not None and before != after
+
+
+def proven_same(before: FileStat, after: FileStat) -> bool:
+    """Tell whether two answers are about one file beyond doubt, wherever it was found."""
+    return (
+        before.kind is after.kind
+        and before.file_id == after.file_id
+        and before.volume_id is not None
+        and before.volume_id == after.volume_id
+        and before.created_ns is not None
+        and after.created_ns is not None
+        and not creation_differs(before, after)
+    )

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import trio
 
 from smbfuse.errors import NotFound, SmbError
-from smbfuse.share import DirEntry, Kind
+from smbfuse.share import DirEntry, Kind, OpenDirectory
 from smbfuse.vfs.attrs import AbsentNames, Asked, kind_and_size, pack, unpack
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.names import is_plain, reachable, to_wtf8
@@ -56,7 +56,10 @@ class Listing:
         self._names: list[bytes] = []
         self._records: list[bytes] = []
         self._positions: dict[bytes, int] = {}  # of the first entries, by shown name; made when somebody asks
-        self._doubted: set[bytes] = set()  # names that were found to be gone, or another file's, since
+        self.outgrown = False  # a name was made here since: who begins to read the folder now must see it
+        # Keys of names that were found to be gone, or another file's, or were changed here; with the number that the
+        # next question had then.
+        self._doubted: dict[str, int] = {}
         self._unusual: set[bytes] = set()  # shown names that may be shown twice
         self._escaped = 0  # names shown otherwise than the server has them, and not to be opened
         self._dropped = 0  # names that could not be shown at all
@@ -64,6 +67,8 @@ class Listing:
         self._arrived = trio.Event()  # replaced with each page
         self._wanted = trio.Event()  # set when somebody reads the last page
         self._scope = trio.CancelScope()
+        self._hurried = False
+        self.ended = trio.Event()  # and nothing of it is open on the server
 
     def __repr__(self) -> str:
         state = f"failed: {self.error}" if self.error else "whole" if self.done else "under way"
@@ -85,10 +90,16 @@ class Listing:
             if not self.done and self.error is None:
                 self.error = SmbError(f"the listing of {self._path!r} was given up", errno=posix.EIO)
             self._arrived.set()
+            self.ended.set()
 
     def abandon(self) -> None:
         """Stop asking for pages: nobody reads them."""
         self._scope.cancel()
+
+    def hurry(self) -> None:
+        """Ask for all pages that are left without waiting for who reads them."""
+        self._hurried = True
+        self._wanted.set()
 
     async def reach(self, index: int) -> bool:
         """Wait for an entry; see `Snapshot.reach`."""
@@ -109,7 +120,11 @@ class Listing:
         """Return the node of an entry, entered into the table with what the listing told of it."""
         record = self._records[index]
         asked, _, stat, name = unpack(record)
-        gone = self._absent.asked(self.folder.ino, self._home.names.key(name), self._names[index])
+        key = self._home.names.key(name)
+        if asked.number < self._doubted.get(key, 0):
+            # What has that name now, if anything has, is known better than this listing knows it.
+            return self._nodes.find(self.folder, self._home.names, name)[1]
+        gone = self._absent.asked(self.folder.ino, key, self._names[index])
         if gone is not None and gone.number > asked.number:
             return None
         return self._nodes.place(self.folder, name, stat, asked, listed=True, record=record)
@@ -122,11 +137,15 @@ class Listing:
         """
         for index in range(len(self._positions), len(self._names)):
             self._positions[self._names[index]] = index
-        return None if shown in self._doubted else self._positions.get(shown)
+        position = self._positions.get(shown)
+        if position is None or not self._doubted:
+            return position
+        asked, _, _, name = unpack(self._records[position])
+        return None if asked.number < self._doubted.get(self._home.names.key(name), 0) else position
 
-    def doubt(self, shown: bytes) -> None:
-        """Hear that a name does not stand any longer for what it did."""
-        self._doubted.add(shown)
+    def doubt(self, key: str, number: int) -> None:
+        """Hear that a name does not stand any longer for what it did when questions below `number` were asked."""
+        self._doubted[key] = number
 
     def files(self, largest: int) -> Iterator[tuple[bytes, int]]:
         """Yield name and size of each file of 1 to `largest` bytes that has come so far."""
@@ -137,13 +156,14 @@ class Listing:
 
     async def _read_pages(self) -> None:
         asked = self.began
-        directory = await self._home.share.open_directory(self._path)
+        directory = await self._open(asked)
         try:
             if directory.stat is not None and not self._nodes.refresh(self.folder, directory.stat, asked):
                 raise SmbError(f"{self._path!r} is another folder now", errno=posix.ESTALE)
             while page := await directory.page():
                 await self._take(page, asked)
-                await self._wanted.wait()
+                if not self._hurried:
+                    await self._wanted.wait()
                 asked = self._nodes.ask(trio.current_time())
         finally:
             await directory.aclose()
@@ -157,6 +177,16 @@ class Listing:
             )
         self.done = True
 
+    async def _open(self, asked: Asked) -> OpenDirectory:
+        while True:
+            self._home, self._path = self._nodes.locate(self.folder)
+            try:
+                return await self._home.share.open_directory(self._path)
+            except NotFound:
+                if not self._nodes.recent.moved(self.folder, asked.number):
+                    raise
+                asked = self._nodes.ask(trio.current_time())
+
     async def _take(self, page: Sequence[DirEntry], asked: Asked) -> None:
         self._page_start = len(self._names)
         self._wanted = trio.Event()
@@ -169,6 +199,8 @@ class Listing:
 
     def _take_one(self, entry: DirEntry, asked: Asked) -> None:
         names, name = self._home.names, entry.name
+        if self._home.hidden and names.key(name) in self._home.hidden:
+            return
         shown = names.shown(name)
         if not is_plain(name) or (len(name) > 63 and to_wtf8(name) != shown):
             # No two names of a folder may look alike, or one file would hide the other.
@@ -189,7 +221,8 @@ class Listing:
         self._names.append(shown)
         self._records.append(pack(asked, 0, entry.stat, name))
         children = self.folder.children
-        if children and names.key(name) in children:
+        key = names.key(name)
+        if children and key in children and asked.number >= self._doubted.get(key, 0):
             self._nodes.place(self.folder, name, entry.stat, asked, listed=True)
 
     async def _lose_unseen(self) -> None:

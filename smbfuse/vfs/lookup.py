@@ -1,5 +1,6 @@
 """From a name in a folder to its node: what is known, else what the server says; shares in the root of a server."""
 
+import errno as posix
 import logging
 import math
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
-from smbfuse.vfs.names import Names, fold, from_wtf8, needs_listing, to_wtf8
+from smbfuse.vfs.names import NAME_MAX, Names, fold, from_wtf8, needs_listing, to_wtf8
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ROOT_INO
 from smbfuse.vfs.speculation import Speculation
@@ -76,18 +77,52 @@ class Lookup:
 
         Cost and errors: see `Filesystem.lookup`.
         """
+        if name in (b".", b".."):
+            return folder if name == b"." else folder.parent or folder
+        if len(name) > NAME_MAX:
+            raise SmbError(f"a name of {len(name)} bytes", errno=posix.ENAMETOOLONG)
         return await (self._find_share(folder, name) if is_server_root(folder) else self._find_file(folder, name))
 
-    def is_fresh(self, node: Node) -> bool:
-        """Tell whether what is known of a node is good: asked for lately, and its name still its own."""
-        return self._lifetimes.left(node.asked.at, trio.current_time()) > 0 and not self._nodes.nameless(node)
-
-    async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
+    def spellings(self, folder: Folder, name: bytes) -> tuple[str, ...]:
+        """Return what a name in a folder may be called on the server, likeliest first; those that we hide left out."""
         home, _ = self._nodes.locate(folder)
         alias = (folder.aliases or {}).get(name)
         spellings = home.names.spellings(name)
         if alias is not None:
             spellings = (alias, *(spelling for spelling in spellings if spelling != alias))
+        if home.hidden:
+            spellings = tuple(spelling for spelling in spellings if home.names.key(spelling) not in home.hidden)
+        return spellings
+
+    def is_fresh(self, node: Node) -> bool:
+        """Tell whether what is known of a node is good: asked for lately, and its name still its own."""
+        return self._lifetimes.left(node.asked.at, trio.current_time()) > 0 and not self._nodes.nameless(node)
+
+    async def renew(self, node: Node) -> bool:
+        """Bring the attributes of a node up to date, if they are no longer good; False: another file has its name now.
+
+        Cost: 1 round trip; none while they are good.
+        Raises: SmbError with ESTALE (its name is gone), and as `Share.stat`.
+        """
+        if self.is_fresh(node):
+            self.hits += 1
+            return True
+        self.misses += 1
+        while True:
+            asked = self._nodes.ask(trio.current_time())
+            try:
+                home, path = self._nodes.locate(node)
+                return self._nodes.refresh(node, await home.share.stat(path), asked)
+            except SmbError as error:
+                if self._nodes.moved(node, asked):
+                    continue  # it was renamed here while the question was on its way
+                if isinstance(error, NotFound):
+                    self._nodes.lost(node, asked)
+                raise
+
+    async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
+        home, _ = self._nodes.locate(folder)
+        spellings = self.spellings(folder, name)
         for spelling in spellings:
             key, node = self._nodes.find(folder, home.names, spelling)
             if node and self.is_fresh(node) and self._nodes.certain(folder, key, node, spelling, name):
@@ -109,24 +144,41 @@ class Lookup:
         return await self._look_in_listing(folder, name) if needs_listing(name) else None
 
     async def _ask_name(self, folder: Folder, home: ShareRoot, spelling: str, shown: bytes) -> Node | None:
-        _, path = self._nodes.locate(folder)
-        asked = self._nodes.ask(trio.current_time())
-        try:
-            stat = await home.share.stat(f"{path}/{spelling}" if path else spelling)
-        except NotFound:
-            key, node = self._nodes.find(folder, home.names, spelling)
-            if node is not None and self._nodes.certain(folder, key, node, spelling, shown):
-                if asked.number < node.asked.number:
-                    return node  # made since, and seen by a later question
-                self._nodes.detach(folder, key)
-            self._absent.note(folder.ino, home.names.key(spelling), shown, asked)
-            return None
+        key = home.names.key(spelling)
+        while True:
+            _, path = self._nodes.locate(folder)
+            asked = self._nodes.ask(trio.current_time())
+            try:
+                stat: FileStat | None = await home.share.stat(f"{path}/{spelling}" if path else spelling)
+            except NotFound:
+                stat = None
+            if not self._nodes.recent.overtook(folder, key, asked.number):
+                break
+        if stat is not None:
+            return self.found(folder, spelling, shown, stat, asked)
+        known_key, node = self._nodes.find(folder, home.names, spelling)
+        if node is not None and self._nodes.certain(folder, known_key, node, spelling, shown):
+            if asked.number < node.asked.number:
+                return node  # made since, and seen by a later question
+            self._nodes.detach(folder, known_key)
+        self._absent.note(folder.ino, key, shown, asked)
+        return None
+
+    def found(self, folder: Folder, spelling: str, shown: bytes, stat: FileStat, asked: Asked) -> Node:
+        """Take in that a name stands for what `stat` says; the kernel knows it, or is about to, as `shown`."""
+        home, _ = self._nodes.locate(folder)
         node = self._nodes.place(folder, spelling, stat, asked)
-        self._appeared(folder, home.names.key(spelling), shown)
+        self.appeared(folder, home.names.key(spelling), shown)
         key, _ = self._nodes.find(folder, home.names, spelling)
         if home.names.shown(node.name) != shown:
             self._nodes.note_spelling(folder, key, shown)
         return node
+
+    def appeared(self, folder: Folder, key: str, told: bytes) -> None:
+        """Take back that a name is missing, from every spelling that the kernel was told so but `told`."""
+        missing = self._absent.appeared(folder.ino, key) - {told}
+        if missing:
+            self._nodes.observer.name_gone(folder, key, missing)
 
     async def _look_in_listing(self, folder: Folder, name: bytes) -> Node | None:
         """Find a name that cannot be asked for as it is shown, in the folder's listing."""
@@ -139,10 +191,6 @@ class Lookup:
     def _is_absent(self, folder: Folder, key: str, shown: bytes) -> bool:
         asked = self._absent.asked(folder.ino, key, shown)
         return asked is not None and self._lifetimes.left(asked.at, trio.current_time()) > 0
-
-    def _appeared(self, folder: Folder, key: str, shown: bytes) -> None:
-        for spelling in self._absent.appeared(folder.ino, key) - {shown}:
-            self._nodes.observer.name_gone(folder.ino, spelling)
 
     async def _find_share(self, root: Folder, name: bytes) -> Node | None:
         text = from_wtf8(name)
@@ -166,7 +214,7 @@ class Lookup:
                 self._nodes.lost(node, asked)
             self._absent.note(root.ino, key, name, asked)
             return None
-        self._appeared(root, key, name)
+        self.appeared(root, key, name)
         return self._place_share(root, key, text, share, stat, asked)
 
     def _place_share(self, root: Folder, key: str, name: str, share: Share, stat: FileStat, asked: Asked) -> Node:

@@ -99,6 +99,16 @@ class Names:
         first, *others = mapped
         return tuple(dict.fromkeys([first, *(spelling for spelling in others if not _forbidden(spelling))]))
 
+    def to_make(self, name: bytes) -> str | None:
+        """Return what a file that is made as `name` is called on the server; None: the server can hold no such name.
+
+        Never one that the server would take for something else: it would be another file that is opened, or emptied.
+        """
+        for spelling in self.spellings(name):
+            if is_plain(spelling) or not _forbidden(spelling) or (self._posix and "\\" not in spelling):
+                return spelling
+        return None
+
     def shown(self, name: str) -> bytes:
         """Return the name under which a folder shows the server's `name`; b'' if it cannot be shown at all.
 

@@ -19,17 +19,17 @@ A node's attributes and name are one packed record, decoded on use; a file costs
 
 import errno as posix
 import itertools
-import logging
+import math
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from smbfuse.errors import SmbError
-from smbfuse.share import FileStat, Kind, creation_differs
+from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
-from smbfuse.vfs.inode import Folder, Node, ShareRoot, differ
+from smbfuse.vfs.inode import Folder, Node, ShareRoot, is_below, proven_same
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
-
-log = logging.getLogger(__name__)
+from smbfuse.vfs.recent import RecentChanges
 
 # Numbers of our own, far from what servers number their files with: Samba's are small or have the highest bit set,
 # NTFS counts reuses in the upper 16 bits and seldom comes to 0x7F00. A server's id in here is never used.
@@ -46,8 +46,8 @@ class Observer(Protocol):
         """Hear that the server has another content of the file than before."""
         ...
 
-    def name_gone(self, folder_ino: int, shown: bytes) -> None:
-        """Hear that a name no longer stands for what the kernel was told."""
+    def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None:
+        """Hear that a name, which the kernel knows as `shown`, no longer stands for what it was told."""
         ...
 
     def node_gone(self, ino: int) -> None:
@@ -66,7 +66,9 @@ class NodeTable:
         self._questions = itertools.count(1)
         self._links: dict[int, list[tuple[Folder, str, str]]] = {}  # further names of a node: folder, key, spelling
         self._nameless: dict[int, ShareRoot] = {}  # nodes whose names are all gone, and where they were
+        self._pinned: dict[int, Node] = {}
         self._spellings: dict[tuple[int, str], set[bytes]] = {}  # what the kernel calls a name besides what is shown
+        self.recent = RecentChanges()
         root.lookups = 1  # the kernel never forgets the root
 
     def __len__(self) -> int:
@@ -101,6 +103,15 @@ class NodeTable:
             raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
         return at, "/".join(reversed(names))
 
+    def home(self, node: Node) -> ShareRoot:
+        """Return the share of a node, of one that has lost its name too.  Raises: SmbError (ESTALE, EREMOTE)."""
+        return self._nameless.get(node.ino) or self.locate(node)[0]
+
+    def moved(self, node: Node, asked: Asked) -> bool:
+        """Tell whether a node has another path than when a question about it was asked: the answer is about nobody."""
+        folder = node.parent
+        return folder is not None and self.recent.overtook(folder, node.key, asked.number)
+
     def nameless(self, node: Node) -> bool:
         """Tell whether the file has lost its last known name: deleted or replaced while the kernel still holds it."""
         return node.ino in self._nameless
@@ -111,7 +122,7 @@ class NodeTable:
         """Return the key under which `name` is kept in a folder, and the node that is known there."""
         key = names.key(name)
         node = folder.children.get(key)
-        if node is not None and self._spelling(node, folder, key) != name:
+        if node is not None and self.spelling(node, folder, key) != name:
             twin = folder.children.get(TWIN + name)
             if twin is not None:
                 return TWIN + name, twin
@@ -122,7 +133,7 @@ class NodeTable:
 
         A server that ignores case may have two files that differ in nothing else, put there from its own side.
         """
-        return self._spelling(node, folder, key) == name or shown in self._spellings.get((folder.ino, key), ())
+        return self.spelling(node, folder, key) == name or shown in self._spellings.get((folder.ino, key), ())
 
     def note_spelling(self, folder: Folder, key: str, shown: bytes) -> None:
         """Remember that the kernel calls a known name otherwise than its folder shows it."""
@@ -140,11 +151,11 @@ class NodeTable:
         key, node = self.find(folder, home.names, name)
         if node is not None:
             known = node.known()
-            if home.same_file(known.stat, stat) or self._ids_waver(home, known, name, stat):
+            if home.same_file(known.stat, stat) or home.ids_waver(known, name, stat):
                 own_name = listed and node.parent is folder and node.key == key
                 self._learn(node, known, stat, asked, name if own_name else known.name)
                 return node
-            if self._spelling(node, folder, key) != name:
+            if self.spelling(node, folder, key) != name:
                 key = TWIN + name  # and free, or `find` had found it
             elif asked.number < known.asked.number:
                 return node
@@ -156,7 +167,7 @@ class NodeTable:
         """Take the answer to a question about a node's path; False: another file has that name now."""
         home, _ = self.locate(node)
         known = node.known()
-        if node.parent is None or home.same_file(known.stat, stat) or self._ids_waver(home, known, known.name, stat):
+        if node.parent is None or home.same_file(known.stat, stat) or home.ids_waver(known, known.name, stat):
             self._learn(node, known, stat, asked, known.name)
             return True
         if asked.number >= known.asked.number:
@@ -173,17 +184,24 @@ class NodeTable:
         asked = Asked(next(self._questions), known.asked.at if at is None else at)
         node.record = pack(asked, known.generation, refined(stat, known.stat), known.name)
 
+    def doubt(self, node: Node) -> None:
+        """Have a node's attributes asked for again: we have changed them and do not know how."""
+        known = node.known()
+        node.record = pack(Asked(next(self._questions), -math.inf), known.generation, known.stat, known.name)
+
     def lost(self, node: Node, asked: Asked) -> None:
         """Take the answer that there is nothing at a node's path."""
         if node.parent is not None and asked.number >= node.asked.number:
             self.detach(node.parent, node.key)
 
-    def detach(self, folder: Folder, key: str) -> None:
-        """Cut a name that is gone, or stands for another file now. The node lives on while the kernel holds it."""
+    def detach(self, folder: Folder, key: str, told: bytes | None = None) -> None:
+        """Cut a name that is gone, or stands for another file now. The node lives on while the kernel holds it.
+
+        `told`: the spelling under which the kernel itself has asked for the change.
+        """
         node = folder.children.pop(key)
         home, _ = self.locate(folder) if not isinstance(node, ShareRoot) else (node, "")
-        for shown in {home.names.shown(self._spelling(node, folder, key)), *self._forget_spellings(folder, key)}:
-            self.observer.name_gone(folder.ino, shown)
+        self._name_gone(home, node, folder, key, told)
         others = self._links.get(node.ino, [])
         if node.parent is not folder or node.key != key:
             others[:] = [other for other in others if other[:2] != (folder, key)]
@@ -197,6 +215,38 @@ class NodeTable:
         if not others:
             self._links.pop(node.ino, None)
         self.collect(node)
+
+    def rename(self, folder: Folder, key: str, new_folder: Folder, name: str, told: tuple[bytes, bytes]) -> None:
+        """Give a name of a node another place, which is free or a spelling of the same name: we have renamed it.
+
+        `told`: old and new name as the kernel has asked.
+        """
+        node = folder.children.pop(key)
+        home, _ = self.locate(new_folder)
+        self._name_gone(home, node, folder, key, told[0])
+        new_key = home.names.key(name)
+        if new_key in new_folder.children:
+            new_key = TWIN + name
+        new_folder.children[new_key] = node
+        if node.parent is folder and node.key == key:
+            node.parent, node.key = new_folder, new_key
+            known = node.known()
+            node.record = pack(Asked(next(self._questions), -math.inf), known.generation, known.stat, name)
+        else:
+            places = self._links[node.ino]
+            places[:] = [place for place in places if place[:2] != (folder, key)]
+            places.append((new_folder, new_key, name))
+            self.doubt(node)
+        if isinstance(node, Folder):
+            node.moved = next(self._questions)
+        if home.names.shown(name) != told[1]:
+            self.note_spelling(new_folder, new_key, told[1])
+        self.collect(folder)
+
+    def link(self, folder: Folder, key: str, name: str, node: Node) -> None:
+        """Give a node a further name, which is free: we have linked it."""
+        folder.children[key] = node
+        self._links.setdefault(node.ino, []).append((folder, key, name))
 
     # -- life
 
@@ -215,16 +265,23 @@ class NodeTable:
     def pin(self, node: Node) -> None:
         """Keep a node while a file or folder is open."""
         node.pins += 1
+        self._pinned[node.ino] = node
 
     def unpin(self, node: Node) -> None:
         """Undo one `pin`."""
         node.pins -= 1
+        if not node.pins:
+            self._pinned.pop(node.ino, None)
         self.collect(node)
+
+    def pinned_below(self, folder: Folder) -> list[Node]:
+        """Return the nodes below a folder that are pinned."""
+        return [node for node in self._pinned.values() if is_below(node, folder)]
 
     def collect(self, node: Node) -> None:
         """Drop a node that nobody holds any longer, and the folders above that were kept for it alone."""
         at: Node | None = node
-        while at is not None and at is not self.root and self._nodes.get(at.ino) is at and _unused(at):
+        while at is not None and at is not self.root and self._nodes.get(at.ino) is at and at.is_unused:
             del self._nodes[at.ino]
             self._nameless.pop(at.ino, None)
             above = at.parent
@@ -260,7 +317,7 @@ class NodeTable:
         elif holder is not None:
             known = holder.known()
             was_at = self._nameless.get(ino)
-            same = _proven_same(known.stat, stat)
+            same = proven_same(known.stat, stat)
             if was_at is None:
                 if same and self._may_be_linked(home, holder, known.stat, stat):
                     return self._link(folder, key, name, holder, known, stat, asked_of(record))
@@ -294,8 +351,7 @@ class NodeTable:
     def _link(
         self, folder: Folder, key: str, name: str, node: Node, known: Known, stat: FileStat, asked: Asked
     ) -> Node:
-        folder.children[key] = node
-        self._links.setdefault(node.ino, []).append((folder, key, name))
+        self.link(folder, key, name, node)
         self._learn(node, known, stat, asked, known.name)
         return node
 
@@ -315,48 +371,22 @@ class NodeTable:
         stat = refined(stat, known.stat)
         node.record = pack(asked, known.generation, stat, name)
         if node.parent is not None and name != known.name:
-            self.observer.name_gone(node.parent.ino, self.locate(node)[0].names.shown(known.name))
+            shown = self.locate(node)[0].names.shown(known.name)
+            self.observer.name_gone(node.parent, node.key, [shown])
         if stat.kind is Kind.FILE and version(stat) != version(known.stat):
             self.observer.content_changed(node, stat)
 
-    def _ids_waver(self, home: ShareRoot, known: Known, name: str, stat: FileStat) -> bool:
-        """Find out a server that gives one file another id each time; from then on its ids are not used."""
-        before = known.stat
-        if not home.trusts_ids or known.name != name or not (before.file_id and stat.file_id):
-            return False
-        if stat.created_ns is None or stat.changed_ns is None or before.file_id == stat.file_id:
-            return False
-        alike = before.kind is stat.kind and version(before) == version(stat) and before.created_ns == stat.created_ns
-        if alike and not differ(before.volume_id, stat.volume_id):
-            log.info("share=%s file ids change from one answer to the next: not used any longer", home.share.name)
-            home.trusts_ids = False
-            return True
-        return False
-
     # -- spellings
 
-    def _spelling(self, node: Node, folder: Folder, key: str) -> str:
+    def spelling(self, node: Node, folder: Folder, key: str) -> str:
         """Return how the server spells one name of a node, which may have several."""
         if node.parent is folder and node.key == key:
             return node.name
         return next((name for at, k, name in self._links.get(node.ino, ()) if at is folder and k == key), node.name)
 
+    def _name_gone(self, home: ShareRoot, node: Node, folder: Folder, key: str, told: bytes | None) -> None:
+        shown = {home.names.shown(self.spelling(node, folder, key)), *self._forget_spellings(folder, key)} - {told}
+        self.observer.name_gone(folder, key, shown)
+
     def _forget_spellings(self, folder: Folder, key: str) -> set[bytes]:
         return self._spellings.pop((folder.ino, key), set())
-
-
-def _unused(node: Node) -> bool:
-    return node.lookups == 0 and node.pins == 0 and not (isinstance(node, Folder) and node.children)
-
-
-def _proven_same(before: FileStat, after: FileStat) -> bool:
-    """Tell whether two answers are about one file beyond doubt, wherever it was found."""
-    return (
-        before.kind is after.kind
-        and before.file_id == after.file_id
-        and before.volume_id is not None
-        and before.volume_id == after.volume_id
-        and before.created_ns is not None
-        and after.created_ns is not None
-        and not creation_differs(before, after)
-    )

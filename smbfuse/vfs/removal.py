@@ -1,0 +1,220 @@
+"""Names that go: unlink, rmdir, and files that live on without a name while a program has them open.
+
+A server with POSIX semantics keeps such a file by itself. Any other keeps its name taken until the last handle is
+closed, so that nothing else could be made under it, its folder not be removed, and who looks would still see it. There
+the file is first renamed to a name of its own, `.smbfuse-` and 16 random hexadecimal digits, which is shown to nobody
+here; then it is removed, which the server carries out at the last close, or when we die. The place for such names is
+the root of the share, where they are in no folder's way; their own folder where the root cannot be written, or is on
+another disk.
+"""
+
+import logging
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from smbfuse.errors import Denied, SmbError, StatusError
+from smbfuse.share import Attributes, Change, Features, Kind
+from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.directory import OpenDirectories
+from smbfuse.vfs.file import OpenFiles
+from smbfuse.vfs.inode import Folder, Node, ShareRoot
+from smbfuse.vfs.namespace import Namespace, Place
+from smbfuse.vfs.nodes import NodeTable
+
+log = logging.getLogger(__name__)
+
+HIDDEN_PREFIX: Final = ".smbfuse-"
+HIDDEN_BYTES: Final = 8  # of randomness in a hidden name
+
+
+@dataclass(eq=False, slots=True)
+class Hidden:
+    """A file without a name, and where it is all the same."""
+
+    home: ShareRoot
+    path: str
+    name: str
+    removed: bool = False  # the server will forget it at its last close
+
+
+class Removal:
+    """Removes names."""
+
+    def __init__(
+        self, nodes: NodeTable, names: Namespace, files: OpenFiles, directories: OpenDirectories, spawn: Spawn
+    ) -> None:
+        self._nodes = nodes
+        self._names = names
+        self._files = files
+        self._directories = directories
+        self._spawn = spawn
+        self._hidden: dict[int, list[Hidden]] = {}  # by inode
+        self._crowded: set[ShareRoot] = set()  # shares whose root takes no hidden names
+
+    async def unlink(self, folder_ino: int, name: bytes) -> None:
+        """Remove a name of a file; see `Filesystem.unlink`."""
+        place, node = await self._names.existing(folder_ino, name)
+        await self._names.change(lambda: self._unlink(place, node), place.folder)
+
+    async def _unlink(self, place: Place, node: Node) -> None:
+        try:
+            if self.is_in_use(place.home, node):
+                hidden = await self.hide(place, node)
+                self._names.removed(place)
+                await self.finish(hidden, node)
+            else:
+                await self._files.stand_aside(node)
+                await self._remove(place.home, self._names.path(place), node)
+                self._names.removed(place)
+        except BaseException:
+            self._names.doubt(place)
+            raise
+
+    async def rmdir(self, folder_ino: int, name: bytes) -> None:
+        """Remove an empty folder; see `Filesystem.rmdir`."""
+        place, node = await self._names.existing(folder_ino, name)
+        await self._names.change(lambda: self.rmdir_at(place, node), place.folder)
+
+    async def rmdir_at(self, place: Place, node: Node) -> None:
+        """Remove an empty folder in the course of a change.  Raises: as `Filesystem.rmdir`."""
+        listed = node if isinstance(node, Folder) else None
+        try:
+            if listed is not None:
+                await self._directories.give_up(listed)
+            await self._remove(place.home, self._names.path(place), node, Kind.DIRECTORY)
+            if listed is not None:
+                # A server keeps the name of a folder that is being listed, too. There is not much left to list.
+                await self._directories.finish(listed)
+        except BaseException:
+            self._names.doubt(place)
+            raise
+        self._names.removed(place)
+
+    # -- files that live on
+
+    def is_in_use(self, home: ShareRoot, node: Node) -> bool:
+        """Tell whether a file must be hidden before its name can be taken away."""
+        return Features.POSIX not in home.share.features and self._files.is_open(node)
+
+    async def hide(self, place: Place, node: Node) -> Hidden:
+        """Give a file a name that is shown to nobody; to be followed by `finish`, or by `show_again`.
+
+        Cost: 1 round trip.  Raises: as `Share.rename`.
+        """
+        await self._files.stand_aside(node)
+        home = place.home
+        path = self._names.path(place)
+        above = path[: len(path) - len(place.name)]
+        name = HIDDEN_PREFIX + secrets.token_hex(HIDDEN_BYTES)
+        home.hidden.add(home.names.key(name))
+        holder = self._files.holder(node)
+        try:
+            if above and home not in self._crowded:
+                try:
+                    await home.share.rename(path, name, replace=False, holder=holder)
+                    return self._note_hidden(node, Hidden(home, name, name))
+                except StatusError as error:
+                    log.debug("%r cannot be hidden in the root of %r: %s", path, home.share.name, error)
+                    await home.share.rename(path, above + name, replace=False, holder=holder)
+                    self._crowded.add(home)
+            else:
+                await home.share.rename(path, above + name, replace=False, holder=holder)
+        except BaseException:
+            home.hidden.discard(home.names.key(name))
+            raise
+        return self._note_hidden(node, Hidden(home, above + name, name))
+
+    async def show_again(self, hidden: Hidden, place: Place, node: Node) -> None:
+        """Undo `hide`.  Cost: 1 round trip.  Raises nothing of the server's: what could not be undone is logged."""
+        path = self._names.path(place)
+        try:
+            await hidden.home.share.rename(hidden.path, path, replace=False, holder=self._files.holder(node))
+        except SmbError as error:
+            share = hidden.home.share.name
+            log.warning(
+                "share=%s file %r is called %r now: its renaming failed half-way and could not be undone: %s",
+                share,
+                path,
+                hidden.path,
+                error,
+            )
+        hidden.home.hidden.discard(hidden.home.names.key(hidden.name))
+        self._hidden[node.ino].remove(hidden)
+
+    async def finish(self, hidden: Hidden, node: Node) -> None:
+        """Have the server forget a hidden file at its last close; if it refuses now, at that close.
+
+        Cost: 1 round trip.  Raises nothing of the server's: the name is gone already.
+        """
+        try:
+            await self._remove(hidden.home, hidden.path, node)
+            hidden.removed = True
+        except SmbError as error:
+            log.debug("hidden file %r stays until its last close: %s", hidden.path, error)
+
+    def node_gone(self, ino: int) -> None:
+        """Hear that nobody has a node any longer: what was hidden of it can go for good."""
+        for hidden in self._hidden.pop(ino, ()):
+            if hidden.removed:
+                hidden.home.hidden.discard(hidden.home.names.key(hidden.name))
+            else:
+                self._spawn(self._remove_leftover, hidden)
+
+    async def drain(self) -> None:
+        """Remove what could not be removed before, at the end of the mount. Raises nothing of the server's."""
+        for hidden in [one for several in self._hidden.values() for one in several if not one.removed]:
+            await self._remove_leftover(hidden)
+
+    def _note_hidden(self, node: Node, hidden: Hidden) -> Hidden:
+        self._hidden.setdefault(node.ino, []).append(hidden)
+        return hidden
+
+    async def _remove_leftover(self, hidden: Hidden) -> None:
+        try:
+            await hidden.home.share.remove(hidden.path, Kind.FILE)
+            hidden.removed = True
+        except SmbError as error:
+            # Nobody sees the file from here; from elsewhere it is one of some size with a name that explains itself.
+            log.info("share=%s hidden file %r could not be removed: %s", hidden.home.share.name, hidden.path, error)
+        hidden.home.hidden.discard(hidden.home.names.key(hidden.name))
+
+    # -- the request
+
+    async def _remove(self, home: ShareRoot, path: str, node: Node, kind: Kind | None = None) -> None:
+        """Remove a name, a protected file's too: POSIX asks the folder alone whether a name may go.
+
+        Cost: 1 round trip; 4 for a file with the attribute READONLY, which servers without POSIX refuse to remove.
+        Raises: as `Share.remove`.
+        """
+        share, holder = home.share, self._files.holder(node)
+        kind = kind or node.stat().kind
+        try:
+            await share.remove(path, kind, holder)
+        except Denied as denied:
+            if Features.POSIX in share.features:
+                raise
+            stat = await share.stat(path)
+            if not stat.attributes & Attributes.READONLY:
+                raise
+            unprotected = stat.attributes & ~Attributes.READONLY or Attributes.NORMAL
+            try:
+                await share.change(path, Change(attributes=unprotected), holder)
+            except SmbError:
+                raise denied from None
+            try:
+                await share.remove(path, kind, holder)
+            except BaseException:
+                with suppress(SmbError):
+                    await share.change(path, Change(attributes=stat.attributes), holder)
+                raise
+            if stat.links is not None and stat.links > 1:
+                self._spawn(self._protect_again, home, node, path, stat.attributes)
+
+    async def _protect_again(self, home: ShareRoot, node: Node, removed: str, attributes: int) -> None:
+        """Give the file its attributes back under one of the names that it still has, if we know one."""
+        with suppress(SmbError):
+            _, path = self._nodes.locate(node)
+            if path != removed:
+                await home.share.change(path, Change(attributes=attributes), self._files.holder(node))
