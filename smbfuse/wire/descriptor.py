@@ -37,12 +37,13 @@ class Sid(NamedTuple):
     @classmethod
     def decode(cls, data: Buffer) -> Self:
         """Read a SID that fills `data`; raises DecodeError."""
-        if len(data) != sid_size(data, 0) or data[0] != 1:
-            raise DecodeError(f"SID: revision {data[0]} in {len(data)} bytes")
-        return cls(int.from_bytes(data[2:8], "big"), Struct(f"<{data[1]}I").unpack_from(data, SID_HEAD_SIZE))
+        sid = bytes(data)
+        if len(sid) != sid_size(sid, 0) or sid[0] != 1:
+            raise DecodeError(f"SID: revision {sid[0]} in {len(sid)} bytes")
+        return cls(int.from_bytes(sid[2:8], "big"), Struct(f"<{sid[1]}I").unpack_from(sid, SID_HEAD_SIZE))
 
 
-def sid_size(data: Buffer, at: int) -> int:
+def sid_size(data: bytes, at: int) -> int:
     """Return how many bytes the SID at `at` takes; raises DecodeError if it does not lie inside `data`."""
     if at + SID_HEAD_SIZE > len(data):
         raise DecodeError(f"SID at {at} in {len(data)} bytes")
@@ -136,7 +137,7 @@ class Descriptor:
         if control & _DACL_PRESENT and dacl_at:
             _, size, _ = _ACL.unpack(view(data, dacl_at, _ACL.size, "ACL"))
             dacl = bytes(view(data, dacl_at, max(size, _ACL.size), "ACL"))
-        return cls(_sid_at(data, owner_at), _sid_at(data, group_at), dacl)
+        return cls(_sid_at(bytes(data), owner_at), _sid_at(bytes(data), group_at), dacl)
 
     @property
     def parts(self) -> int:
@@ -155,5 +156,5 @@ def allowing(trustees: Sequence[Sid], mask: int = 0) -> bytes:
     return _ACL.pack(2, _ACL.size + len(entries), len(trustees)) + entries
 
 
-def _sid_at(data: Buffer, at: int) -> Sid | None:
-    return Sid.decode(view(data, at, sid_size(data, at), "SID")) if at else None
+def _sid_at(data: bytes, at: int) -> Sid | None:
+    return Sid.decode(data[at : at + sid_size(data, at)]) if at else None

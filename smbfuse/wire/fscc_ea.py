@@ -72,4 +72,6 @@ def decode_attributes(chain: Buffer) -> list[ExtendedAttribute]:
         if at + step < value_at + value_length:
             raise DecodeError(f"extended attribute at {at}: the next entry {step} bytes on lies in it")
         at += step
+    if attributes:
+        raise DecodeError(f"extended attribute at {at} in {len(data)} bytes")
     return attributes

@@ -1,4 +1,8 @@
-"""Reparse points: symlinks, mount points, and the special files of NFS servers and WSL.  [MS-FSCC] 2.1.2."""
+"""Reparse points: symlinks, mount points, and the special files of NFS servers and WSL.  [MS-FSCC] 2.1.2.
+
+WSL's FIFOs, sockets and devices have no data: the tag tells what they are, and the number of a device stands in the
+extended attribute $LXDEV (`encode_wsl_device`).
+"""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -31,6 +35,10 @@ _MOUNT_POINT: Final = Struct("<HHHH")
 _NFS: Final = Struct("<Q")  # InodeType
 _NFS_DEVICE: Final = Struct("<II")  # major, minor
 _WSL_SYMLINK: Final = Struct("<I")  # layout version, 2
+_WSL_DEVICE: Final = Struct("<II")  # major, minor
+
+WSL_MODE: Final = "$LXMOD"  # the extended attribute that holds st_mode, 4 bytes
+WSL_DEVICE: Final = "$LXDEV"
 
 
 class NfsType(IntEnum):
@@ -171,6 +179,18 @@ ReparsePoint = SymlinkReparse | MountPointReparse | NfsReparse | WslSymlinkRepar
 _DECODERS: Final = {
     cls.tag: cls.decode_data for cls in (SymlinkReparse, MountPointReparse, NfsReparse, WslSymlinkReparse)
 }
+
+
+def encode_wsl_device(device: tuple[int, int]) -> bytes:
+    """Return the value of $LXDEV: major and minor."""
+    return _WSL_DEVICE.pack(*device)
+
+
+def decode_wsl_device(value: Buffer) -> tuple[int, int]:
+    """Read the value of $LXDEV; raises DecodeError."""
+    _check(memoryview(value), _WSL_DEVICE, "WSL device number")
+    major, minor = _WSL_DEVICE.unpack_from(value)
+    return major, minor
 
 
 def encode(point: ReparsePoint) -> bytes:

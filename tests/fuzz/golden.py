@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from struct import Struct
 
-from smbfuse.wire import fscc, nbss, reparse
+from smbfuse.wire import descriptor, fscc, fscc_ea, nbss, reparse
 from smbfuse.wire.dirlist import DirectoryEntry, encode_page
 from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.fscc import FileInformation
@@ -15,6 +15,7 @@ from smbfuse.wire.smb2 import breaks, create
 from smbfuse.wire.smb2 import control as control2
 from smbfuse.wire.smb2 import errors as errors2
 from smbfuse.wire.smb2 import header as header2
+from smbfuse.wire.smb2 import posix as posix2
 from smbfuse.wire.smb2 import session as session2
 
 _NAMES = ("α", "b.txt", "Ordner [é] 🐚")
@@ -26,6 +27,7 @@ def golden() -> Iterator[tuple[str, bytes]]:
     yield from _structures()
     yield from _netbios()
     yield from _reparse_points()
+    yield from _owners_and_attributes()
     yield from _smb1_structures()
     yield from _smb1_messages()
     yield from _smb2_messages()
@@ -83,6 +85,24 @@ def _reparse_points() -> Iterator[tuple[str, bytes]]:
     for point in points:
         yield "reparse.decode", reparse.encode(point)
         yield f"reparse.{type(point).__name__}.decode_data", point.encode_data()
+
+
+def _owners_and_attributes() -> Iterator[tuple[str, bytes]]:
+    user, group, domain = descriptor.unix_user(1000), descriptor.unix_group(100), descriptor.Sid(5, (21, 1, 2, 3, 1001))
+    for sid in (user, domain):
+        yield "descriptor.Sid.decode", sid.encode()
+    acl = descriptor.allowing([descriptor.nfs_mode(0o640)])
+    for whole in (descriptor.Descriptor(user, group, acl), descriptor.Descriptor(dacl=acl)):
+        yield "descriptor.Descriptor.decode", whole.encode()
+    attributes = [fscc_ea.ExtendedAttribute("NAME", b"value"), fscc_ea.ExtendedAttribute("größe", b"12")]
+    yield "fscc_ea.decode_attributes", fscc_ea.encode_attributes(attributes)
+    yield "reparse.decode_wsl_device", reparse.encode_wsl_device((8, 1))
+    posix = posix2.PosixAttributes(2, 0, 0o10750, domain.encode(), group.encode())
+    found = posix2.PosixInformation(*_TIMES, 5, 4096, 0x20, 77, 2049, posix)
+    yield "smb2.posix.decode_posix_attributes", posix.encode()
+    yield "smb2.posix.decode_posix_information", found.encode()
+    yield "smb2.posix.decode_posix_page", posix2.encode_posix_page([posix2.PosixEntry(name, found) for name in _NAMES])
+    yield "smb2.posix.FileFsPosixInformation.decode", _counted(posix2.FileFsPosixInformation)
 
 
 def _smb1_structures() -> Iterator[tuple[str, bytes]]:

@@ -22,6 +22,7 @@ GOLDEN: list[tuple[ReparsePoint, str]] = [
     (reparse.NfsReparse(NfsType.BLOCK, device=(8, 1)), "14000080 1000 0000 424c4b0000000000 08000000 01000000"),
     (reparse.WslSymlinkReparse("a/é"), "1d0000a0 0800 0000 02000000 612fc3a9"),
     (reparse.OtherReparse(ReparseTag.AF_UNIX, b""), "23000080 0000 0000"),
+    (reparse.OtherReparse(ReparseTag.LX_FIFO, b""), "24000080 0000 0000"),
     (reparse.OtherReparse(0x80000013, b"dedup"), "13000080 0500 0000 6465647570"),
 ]
 
@@ -61,3 +62,11 @@ def test_bytes_that_are_no_utf8_survive_in_the_symlinks_of_wsl() -> None:
     assert isinstance(point, reparse.WslSymlinkReparse)
     assert point.target == "\udcffA"
     assert reparse.encode(point).endswith(b"\xffA")
+
+
+def test_the_device_number_of_wsl_is_an_attribute_of_its_own() -> None:
+    value = reparse.encode_wsl_device((8, 1))
+    assert value.hex() == "0800000001000000"
+    assert reparse.decode_wsl_device(value) == (8, 1)
+    with pytest.raises(DecodeError):
+        reparse.decode_wsl_device(value[:7])

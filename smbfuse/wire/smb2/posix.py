@@ -145,8 +145,10 @@ def decode_posix_page(page: Buffer) -> list[PosixEntry]:
         posix = PosixAttributes(links, tag, mode, owner, group)
         entries.append(PosixEntry(name, PosixInformation._make((*fields, posix))))
         if not step:
-            break
-        at += step
+            return entries
+        at += step  # at least `_ENTRY.size`, or the name check would have failed
+    if entries:
+        raise DecodeError(f"directory entry at {at} in a page of {size} bytes")
     return entries
 
 
