@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import trio
@@ -88,6 +88,7 @@ class Connection:
         self.bytes_sent = 0
         self.lost_because: SmbError | None = None
         self.ended = trio.Event()  # set when the connection is over, whoever ended it
+        self.on_ended: Callable[[], None] | None = None  # called once, before anybody who waits runs again
         self.ended_by_peer = False  # it closed or reset the connection: no time-out, nothing wrong with its messages
         self.last_received = -math.inf
         self._progress = Progress()
@@ -286,6 +287,8 @@ class Connection:
         self.engine.lost(error)
         self.ended.set()
         self._idle.set()
+        if self.on_ended is not None:
+            self.on_ended()
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

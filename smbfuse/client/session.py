@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 from smbfuse.client.connection import Connection
 from smbfuse.share import Share
+from smbfuse.wire.dtyp import filetime_to_ns
 from smbfuse.wire.srvsvc import ShareInfo
 
 
@@ -36,6 +37,23 @@ class Identity:
         return None
 
 
+class ServerClock(NamedTuple):
+    """What the server's clock said at a moment of ours: which of two things came first is asked of one clock only."""
+
+    told_ns: int  # since 1970
+    heard_at: float  # trio's clock, seconds
+
+    @classmethod
+    def told(cls, system_time: int, heard_at: float) -> Self | None:
+        """Return the clock of a NEGOTIATE answer's SystemTime (a FILETIME), or None if it holds no time."""
+        told_ns = filetime_to_ns(system_time)
+        return None if told_ns is None else cls(told_ns, heard_at)
+
+    def at(self, moment: float) -> int:
+        """Return what the server's clock said at `moment`, give or take a round trip."""
+        return self.told_ns + round((moment - self.heard_at) * 1e9)
+
+
 class Session(Protocol):
     """A login on one connection. Ends with the connection."""
 
@@ -44,6 +62,11 @@ class Session(Protocol):
 
     @property
     def identity(self) -> Identity: ...
+
+    @property
+    def clock(self) -> ServerClock | None:
+        """The server's clock, if it told the time."""
+        ...
 
     async def connect_share(self, name: str) -> Share:
         """Connect the tree `name` and return it as a Share.

@@ -5,7 +5,9 @@ A refused login is final: repeating it could lock the account.
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -42,6 +44,7 @@ class Supervisor:
         self._peer = ""  # address of the first connection
         self.final: SmbError | None = None  # set: no dial will ever be tried again
         self._outcome: trio.Event | None = None  # set when the dial under way has ended, either way
+        self._mourners: list[Callable[[int], None]] = []
 
     async def session(self) -> tuple[Session, int]:
         """Return the session in force and its incarnation, waiting for a dial at most until the caller's deadline.
@@ -72,6 +75,10 @@ class Supervisor:
             self._session.connection.abort(ConnectionLost(str(why), sent=True))
             self._session = None
 
+    def on_loss(self, hear: Callable[[int], None]) -> None:
+        """Have `hear` called with the incarnation of each session whose connection ends, at once; it must not block."""
+        self._mourners.append(hear)
+
     async def aclose(self) -> None:
         """Log off and end; later calls fail at once. Never raises."""
         self.final = ConnectionLost("the mount is being closed", sent=False)
@@ -79,6 +86,10 @@ class Supervisor:
         if session is not None:
             with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
                 await session.aclose()
+
+    def _ended(self, incarnation: int) -> None:
+        for hear in self._mourners:
+            hear(incarnation)
 
     async def _connect(self, outcome: trio.Event) -> None:
         try:
@@ -97,6 +108,7 @@ class Supervisor:
             self._identity = self._identity or session.identity
             self._peer = self._peer or session.connection.stream.peer
             self.incarnation += 1
+            session.connection.on_ended = functools.partial(self._ended, self.incarnation)
             self.last_error = None
             if self.incarnation > 1:
                 log.info("connected again peer=%s incarnation=%d", session.connection.stream.peer, self.incarnation)

@@ -8,10 +8,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from smbfuse.client.reconnect import MOST_REPEATS, ReconnectingShare
+from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.session import Identity
 from smbfuse.client.shares import Shares
 from smbfuse.client.supervisor import Supervisor
+from smbfuse.client.tree import MOST_REPEATS
 from smbfuse.errors import (
     AuthenticationFailed,
     ConnectionLost,
@@ -21,7 +22,7 @@ from smbfuse.errors import (
     SmbError,
     StaleHandle,
 )
-from smbfuse.share import Attributes, Caching, DirEntry, FileStat, Kind, OpenIntent
+from smbfuse.share import Attributes, Caching, DirEntry, Features, FileStat, GrantHolder, Kind, OpenIntent
 from smbfuse.status import NtStatus
 from tests.conftest import ExpectedWarnings
 
@@ -63,10 +64,14 @@ class World:
 class FakeConnection:
     def __init__(self, peer: str) -> None:
         self.lost_because: SmbError | None = None
+        self.on_ended: Callable[[], None] | None = None
         self.stream = type("Stream", (), {"peer": peer})
 
     def abort(self, error: SmbError) -> None:
-        self.lost_because = self.lost_because or error
+        if self.lost_because is None:
+            self.lost_because = error
+            if self.on_ended is not None:
+                self.on_ended()
 
     def check(self) -> None:
         if self.lost_because is not None:
@@ -78,6 +83,7 @@ class FakeSession:
         self.world = world
         self.connection = connection
         self.identity = identity
+        self.clock = None
 
     async def connect_share(self, name: str) -> "FakeShare":
         self.connection.check()
@@ -92,6 +98,8 @@ class FakeSession:
 
 
 class FakeShare:
+    features = Features.NONE
+
     def __init__(self, world: World, connection: FakeConnection) -> None:
         self.world = world
         self.connection = connection
@@ -107,7 +115,7 @@ class FakeShare:
     async def open(self, path: str, intent: OpenIntent) -> "FakeFile":
         return FakeFile(self, path, await self.stat(path))
 
-    async def open_directory(self, path: str) -> "FakeDirectory":
+    async def open_directory(self, path: str, holder: GrantHolder | None) -> "FakeDirectory":
         self.connection.check()
         return FakeDirectory(self)
 
@@ -117,6 +125,7 @@ class FakeShare:
 
 class FakeFile:
     caching = Caching.NONE
+    created = False
     first = None
 
     def __init__(self, share: FakeShare, path: str, stat: FileStat) -> None:

@@ -1,0 +1,183 @@
+"""One share's tree connection, made again when it is lost; and how calls are repeated on it.
+
+Whoever needs the tree while there is none shares one dial (the `Supervisor`'s) and one TREE_CONNECT with everybody
+else. Each call names the session that it used, so that ten callers who lose the same connection cause one reconnect.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import trio
+
+from smbfuse.client.replay import Doubt
+from smbfuse.client.session import ServerClock
+from smbfuse.client.supervisor import FAREWELL_S, Supervisor
+from smbfuse.errors import ConnectionLost, Exists, NotFound, SessionGone, SmbError, StatusError, Timeout
+from smbfuse.share import Share
+from smbfuse.status import NtStatus
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure, jittered, and never above the last
+LONGEST_PAUSE_S: Final = 10.0
+MOST_REPEATS: Final = 4  # of one call: a request that kills every connection is the request's fault
+
+
+class Tree:
+    """Keeps one tree connected for as long as a mount lives.
+
+    `on_loss` is called at once and once for each tree that is lost: with its connection, its login, or by itself.
+    """
+
+    def __init__(self, supervisor: Supervisor, name: str, on_loss: Callable[[], None]) -> None:
+        self.name = name
+        self.incarnation = 0
+        self.share: Share | None = None  # the last one connected, whether it stands or not
+        self._supervisor = supervisor
+        self._on_loss = on_loss
+        self._session_incarnation = 0  # of the login that `share` belongs to; 0: the tree is gone
+        self._clock: ServerClock | None = None
+        self._connecting = trio.Lock()
+
+    def in_force(self, incarnation: int) -> bool:
+        """Tell whether what was opened on `incarnation` of the tree still stands."""
+        return incarnation == self.incarnation and self._supervisor.in_force(self._session_incarnation)
+
+    async def repeat(self, call: Callable[[Share], Awaitable[T]], *, unsent_only: bool = False) -> T:
+        """Make `call` on the share in force, and again on a new connection if the old one is lost meanwhile.
+
+        The time without a connection is bounded by `timeo`, counted from the loss; a call that keeps losing its
+        connection is given up after a few repeats. `unsent_only`: it is repeated only if it surely never left.
+        Raises: what the call and a dial may raise; ConnectionLost is `sent` if any attempt was.
+        """
+        sent = False
+        repeats = 0
+        while True:
+            try:
+                share, session_incarnation = await self._current()
+            except ConnectionLost as error:
+                if not sent:
+                    raise
+                raise ConnectionLost(str(error), sent=True, errno=error.errno) from None
+            try:
+                return await call(share)
+            except SessionGone as error:
+                lost: SmbError = error  # answered, so not executed
+            except ConnectionLost as error:
+                lost = error
+                sent = sent or error.sent
+            self._lost(share, session_incarnation, lost)
+            repeats += 1
+            if repeats > MOST_REPEATS or (sent and unsent_only):
+                raise lost
+            log.debug("repeated after a loss share=%s repeats=%d reason=%s", self.name, repeats, lost)
+
+    async def once(
+        self, call: Callable[[Share], Awaitable[T]], look: Callable[[Share, Doubt], Awaitable[T | None]]
+    ) -> T:
+        """Make a call that may not happen twice: whenever its answer is lost, `look` finds out what became of it.
+
+        After a Timeout the request may still be executed: what `look` finds done is done, anything else stays a
+        Timeout. The same holds for a loss after which the server cannot be asked.
+        Raises: what the call and `look` may raise, ConnectionLost (sent: nobody knows), Timeout.
+        """
+        sent_at: float | None = None  # None: it never came so far
+        lost_at = 0.0
+        in_doubt = False
+        repeats = 0
+
+        async def attempt(share: Share) -> T:
+            nonlocal sent_at
+            if not in_doubt:
+                sent_at = trio.current_time()
+            return await call(share)
+
+        while True:
+            try:
+                return await self.repeat(attempt, unsent_only=True)
+            except (ConnectionLost, Timeout) as error:
+                if sent_at is None or (isinstance(error, ConnectionLost) and not error.sent):
+                    raise
+                in_doubt, lost_at = True, trio.current_time()
+                lost: SmbError = error
+            except (Exists, NotFound) as error:
+                # Perhaps it was met by what an earlier attempt did after all, later than it was looked for.
+                if sent_at is None or not in_doubt:
+                    raise
+                lost = error
+            began, ended = sent_at, lost_at
+            try:
+                done = await self.repeat(lambda share: look(share, self.doubt(began, ended)))  # noqa: B023 # awaited here
+            except (ConnectionLost, Timeout):
+                raise lost from None
+            except StatusError:
+                if isinstance(lost, Timeout):
+                    raise lost from None
+                raise
+            if done is not None:
+                return done
+            repeats += 1
+            if repeats > MOST_REPEATS or not isinstance(lost, ConnectionLost):
+                raise lost
+
+    def doubt(self, sent_at: float, lost_at: float) -> Doubt:
+        """Return two moments of ours by the server's clock."""
+        if self._clock is None:
+            return Doubt(None, None)
+        return Doubt(self._clock.at(sent_at), self._clock.at(lost_at))
+
+    async def aclose(self, before: Callable[[], Awaitable[None]]) -> None:
+        """Disconnect, `before` that giving back what is open; the login stays for other shares. Never raises."""
+        share, self.share = self.share, None
+        if share is not None and self._session_incarnation == self._supervisor.incarnation:
+            with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+                await before()
+                await share.aclose()
+
+    def _session_ended(self, session_incarnation: int) -> None:
+        if session_incarnation == self._session_incarnation:
+            self._session_incarnation = 0
+            self._on_loss()
+
+    def _lost(self, share: Share, session_incarnation: int, why: SmbError) -> None:
+        gone = isinstance(why, SessionGone) and why.status == NtStatus.NETWORK_NAME_DELETED
+        if not gone:
+            self._supervisor.discard(session_incarnation, why)
+        elif self.share is share:
+            self._session_ended(self._session_incarnation)  # only the tree is gone; the login still holds
+
+    async def _current(self) -> tuple[Share, int]:
+        """Return the share of the connection in force, dialling with growing pauses until `timeo` has passed."""
+        if self.share is not None and self._supervisor.in_force(self._session_incarnation):
+            return self.share, self._session_incarnation
+        pause = FIRST_PAUSE_S
+        deadline = trio.current_time() + self._supervisor.timeo_s
+        while True:
+            try:
+                with trio.fail_at(deadline):
+                    session, session_incarnation = await self._supervisor.session()
+                    async with self._connecting:
+                        if self.share is None or self._session_incarnation != session_incarnation:
+                            share = await session.connect_share(self.name)
+                            self.share, self._session_incarnation = share, session_incarnation
+                            self._clock = session.clock
+                            self.incarnation += 1
+                            if self.incarnation == 1:
+                                self._supervisor.on_loss(self._session_ended)
+                    return self.share, session_incarnation
+            except trio.TooSlowError:
+                error = self._supervisor.last_error
+                raise error or Timeout(f"{self.name}: no connection within {self._supervisor.timeo_s:g} s") from None
+            except ConnectionLost as error:
+                hopeless = self._supervisor.final or not self._supervisor.incarnation  # ended, or never worked
+                if hopeless or trio.current_time() + pause >= deadline:
+                    raise
+                log.debug("dial failed, again in %.1f s: %s", pause, error)
+            await trio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
