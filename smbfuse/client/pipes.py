@@ -35,7 +35,7 @@ from smbfuse.wire.smb2.io import encode_read as encode_smb2_read
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.client.smb2_share import Smb2Share
+    from smbfuse.client.smb2_tree import Smb2Tree
 
 PIPES: Final = "IPC$"  # the share that has a server's pipes
 MOST_FRAGMENTS: Final = 1000  # of one reply: 4 MB of share names
@@ -86,12 +86,12 @@ async def list_shares(pipe: Pipe, server: str) -> list[srvsvc.ShareInfo]:
 class Smb2Pipe:
     """A pipe over SMB2. Implements `Pipe`."""
 
-    def __init__(self, share: Smb2Share, file_id: bytes) -> None:
-        self._share = share
+    def __init__(self, tree: Smb2Tree, file_id: bytes) -> None:
+        self._tree = tree
         self._file_id = file_id
 
     @classmethod
-    async def open(cls, share: Smb2Share, name: str) -> Smb2Pipe:
+    async def open(cls, tree: Smb2Tree, name: str) -> Smb2Pipe:
         """Open the pipe `name` in the tree IPC$.  Cost: 1 round trip.  Raises: NotFound, Denied."""
         request = CreateRequest(
             security_flags=0,
@@ -106,10 +106,10 @@ class Smb2Pipe:
             name=name,
             contexts=(),
         )
-        reply = await share.wait(share.submit(Request(Smb2Command.CREATE, request.encode())))
+        reply = await tree.wait(tree.submit(Request(Smb2Command.CREATE, request.encode())))
         if reply.status != NtStatus.SUCCESS:
             raise status.error(reply.status, "CREATE", name)
-        return cls(share, CreateResponse.decode(reply.element).file_id)
+        return cls(tree, CreateResponse.decode(reply.element).file_id)
 
     async def transceive(self, message: bytes) -> bytes:
         """Send a message by FSCTL_PIPE_TRANSCEIVE; see `Pipe.transceive`.  [MS-FSCC] 2.3.51."""
@@ -122,8 +122,8 @@ class Smb2Pipe:
             max_output_response=srvsvc.MAX_FRAGMENT,
             flags=IOCTL_IS_FSCTL,
         )
-        reply = await self._share.wait(
-            self._share.submit(Request(Smb2Command.IOCTL, request.encode(), payload=srvsvc.MAX_FRAGMENT))
+        reply = await self._tree.wait(
+            self._tree.submit(Request(Smb2Command.IOCTL, request.encode(), payload=srvsvc.MAX_FRAGMENT))
         )
         if reply.status not in _WHOLE_OR_PART:
             raise status.error(reply.status, "FSCTL_PIPE_TRANSCEIVE")
@@ -132,14 +132,14 @@ class Smb2Pipe:
     async def read(self) -> bytes:
         """Read on; see `Pipe.read`."""
         body = encode_smb2_read(self._file_id, 0, srvsvc.MAX_FRAGMENT)
-        reply = await self._share.wait(self._share.submit(Request(Smb2Command.READ, body, payload=srvsvc.MAX_FRAGMENT)))
+        reply = await self._tree.wait(self._tree.submit(Request(Smb2Command.READ, body, payload=srvsvc.MAX_FRAGMENT)))
         if reply.status not in _WHOLE_OR_PART:
             raise status.error(reply.status, "READ")
         return bytes(decode_smb2_read(reply.element))
 
     def close(self) -> None:
         """Send a CLOSE; see `Pipe.close`."""
-        self._share.submit(Request(Smb2Command.CLOSE, CloseRequest(0, self._file_id).encode()))
+        self._tree.submit(Request(Smb2Command.CLOSE, CloseRequest(0, self._file_id).encode()))
 
 
 class Smb1Pipe:
@@ -160,7 +160,7 @@ class Smb1Pipe:
             allocation_size=0,
             ext_file_attributes=0,
             share_access=int(share.READ | share.WRITE),
-            create_disposition=smb1_files.NT_OPEN,
+            create_disposition=smb1_files.NtDisposition.OPEN,
             create_options=0,
             impersonation_level=smb1_files.IMPERSONATION,
             security_flags=0,

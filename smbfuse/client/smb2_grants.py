@@ -150,11 +150,14 @@ class Smb2Grants:
     def __repr__(self) -> str:
         return f"<Smb2Grants version {self.version}, {len(self._by_key)} keys, {len(self._by_handle)} handles>"
 
+    @property
+    def leases(self) -> bool:
+        """Whether what is granted belongs to a key: then opens with one key do not break each other's."""
+        return self.enabled and bool(self.version)
+
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def ask(
-        self, tree: Smb2Tree, holder: GrantHolder | None, wanted: Caching, *, parent: bytes = b""
-    ) -> Asking | None:
+    def ask(self, tree: Smb2Tree, holder: GrantHolder | None, wanted: Caching, *, parent: bytes = b"") -> Asking | None:
         """Return the question for `wanted`, to be part of a CREATE; None where nothing is asked for.
 
         `parent` is the key of the folder's lease, which an open with it does not break (version 2).
@@ -271,14 +274,13 @@ class Smb2Grants:
         self._by_key.clear()
         self._by_handle.clear()
         self._early.clear()
-        self._oplocks_asked = 0
+        holders = {id(grant.holder): grant.holder for grant in held.values() if grant.told}
         for grant in held.values():
-            told = bool(grant.told)
             grant.state, grant.due, grant.early = Caching.NONE, None, None
             grant.handles.clear()
             grant.told.clear()
-            if told:
-                grant.holder.lost()
+        for holder in holders.values():
+            holder.lost()
 
     # --- breaks -------------------------------------------------------------------------------------------------------
 
@@ -316,13 +318,13 @@ class Smb2Grants:
         self._take_back(grant, remaining, remaining, must_answer=Caching.WRITE in grant.state)
 
     def _take_back(self, grant: _Grant, kept: Caching, remaining: Caching, *, must_answer: bool) -> None:
-        """Lower a grant to `remaining`, have its holder keep no more than `kept`, and see that the server is answered."""
+        """Lower a grant to `remaining`, have its holder keep no more than `kept`, and see to the answer."""
         before = grant.state
         grant.state &= remaining
         if must_answer:
             owed = grant.due is not None
             grant.due = grant.state
-            if not owed and grant.state == before == kept & before:
+            if not owed and not before & ~kept:
                 self._send(grant)  # the server believes that we hold more than we do
                 return
         if not grant.told:
@@ -340,14 +342,14 @@ class Smb2Grants:
             self._send(grant)
 
     def _send(self, grant: _Grant) -> None:
-        """Acknowledge what is due; nobody waits for the answer, but a refusal ends the grant.  3.2.5.19.3, 3.2.5.19.4."""
+        """Acknowledge what is due. Nobody waits for the answer, but a refusal ends the grant (3.2.5.19.3 and 4)."""
         grant.due = None
         file_id, tree = next(iter(grant.handles.items()))
         if grant.key is None:
             body = OplockBreak(to_oplock_level(grant.state), file_id).encode()
         else:
             body = LeaseBreakAcknowledgment(0, grant.key, to_lease_state(grant.state)).encode()
-        exchange = tree.submit(Request(Command.OPLOCK_BREAK, body))
+        exchange = tree.submit(Request(Command.OPLOCK_BREAK, body), urgent=True)
         exchange.on_first_reply = lambda reply: self._acknowledged(grant, file_id, reply)
 
     def _acknowledged(self, grant: _Grant, file_id: bytes, reply: Reply) -> None:

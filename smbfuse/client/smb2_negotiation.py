@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 SALT_SIZE: Final = 32  # of the pre-authentication hash, as Windows has it
 SMALLEST_TRANSFER: Final = 4096  # a server that reads or lists less in one request is no server
 
+# What an offer of 3.x says of the client; before 3.0 the field is reserved.  [MS-SMB2] 2.2.3
+_CAPABILITIES: Final = (
+    Capabilities.LEASING | Capabilities.LARGE_MTU | Capabilities.DIRECTORY_LEASING | Capabilities.ENCRYPTION
+)
+
 _OFFERED: Final = {
     Vers.DEFAULT: SMB2_FAMILY,
     Vers.AUTO: SMB2_FAMILY,
@@ -75,6 +80,18 @@ class Negotiated:
         """Whether both have the POSIX extensions; each share has still to be asked."""
         context = (ContextType.POSIX_EXTENSIONS_AVAILABLE, POSIX_EXTENSIONS)
         return self.dialect.contexts and context in self.offer.contexts and context in self.answer.contexts
+
+    @property
+    def lease_version(self) -> int:
+        """Which leases the server grants: of version 1 or 2, 0 where it has none but oplocks."""
+        if not self.answer.capabilities & Capabilities.LEASING:
+            return 0
+        return self.dialect.lease_version
+
+    @property
+    def directory_leases(self) -> bool:
+        """Whether the server leases folders."""
+        return self.lease_version == 2 and bool(self.answer.capabilities & Capabilities.DIRECTORY_LEASING)
 
     @property
     def signing_required(self) -> bool:
@@ -129,11 +146,10 @@ def _offer(target: Target, security: Security, network: Network) -> NegotiateReq
         )
         if network.unix_extensions:
             contexts += (posix_extensions_available(),)
-    may_seal = any(dialect.encryption for dialect in offered)
     return NegotiateRequest(
         dialects=tuple(dialect.revision for dialect in offered),
         security_mode=SecurityMode.SIGNING_REQUIRED if security.sign else SecurityMode.SIGNING_ENABLED,
-        capabilities=Capabilities.LARGE_MTU | Capabilities.ENCRYPTION if may_seal else 0,
+        capabilities=_CAPABILITIES if any(dialect.encryption for dialect in offered) else 0,
         client_guid=uuid.uuid4().bytes,
         contexts=contexts,
     )

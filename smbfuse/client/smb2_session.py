@@ -14,12 +14,15 @@ import trio
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
-from smbfuse.client.session import Identity
+from smbfuse.client.session import Identity, ServerClock
+from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
+from smbfuse.client.smb2_posix import manner_of
 from smbfuse.client.smb2_share import Smb2Share
+from smbfuse.client.smb2_tree import Sizes, Smb2Tree
 from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb2Protection
-from smbfuse.engine.smb2 import Smb2Engine
+from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Tree
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, Reason, SecurityRefused, SmbError
 from smbfuse.security.login import LoginExchange, begin_login
@@ -54,6 +57,7 @@ log = logging.getLogger(__name__)
 MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
 FAREWELL_S: Final = 2.0
 VALIDATE_OUTPUT_SIZE: Final = 24
+MOST_TRANSFERRED: Final = 1 << 24  # bytes in one request: a message's length has 24 bits, and no server allows more
 
 _kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
 
@@ -74,6 +78,12 @@ class Smb2Session:
         self.connection = connection
         self.engine = engine
         self.negotiated = negotiated
+        self.clock = ServerClock.told(negotiated.answer.system_time, trio.current_time())
+        self.grants = Smb2Grants(
+            negotiated.lease_version, directories=negotiated.directory_leases, enabled=network.leases
+        )
+        engine.on_break = self.grants.broke
+        engine.on_lost = self.grants.lost
         self.login_name = ""  # mechanism and user, for status
         self._target = target
         self._login = login
@@ -127,9 +137,7 @@ class Smb2Session:
 
     def learn_from(self, previous: Smb2Session) -> None:
         """Take over what the mount's previous session has found out of the server; see `Compounds.learn_from`."""
-        self.engine.compounds.learn_from(
-            previous.engine.compounds, ended_by_peer=previous.connection.ended_by_peer
-        )
+        self.engine.compounds.learn_from(previous.engine.compounds, ended_by_peer=previous.connection.ended_by_peer)
 
     @property
     def identity(self) -> Identity:
@@ -157,27 +165,29 @@ class Smb2Session:
 
     async def connect_share(self, name: str) -> Smb2Share:
         """Connect the tree `name`; see `Session.connect_share`."""
-        share, kind = await self._connect_tree(name)
+        tree, kind = await self._connect_tree(name)
         if kind != ShareType.DISK:
-            self._disconnect(share.tree)
+            self._disconnect(tree.tree)
             raise NotFound(
                 f"//{self._target.host}/{name} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE
             )
-        return share
+        if self.negotiated.posix:
+            tree.manner = await manner_of(tree)
+        return Smb2Share(self, name, tree)
 
     async def list_shares(self) -> list[ShareInfo]:
         """Ask which shares there are; see `Session.list_shares`."""
-        share, _ = await self._connect_tree(PIPES)
+        tree, _ = await self._connect_tree(PIPES)
         try:
-            pipe = await Smb2Pipe.open(share, srvsvc.PIPE)
+            pipe = await Smb2Pipe.open(tree, srvsvc.PIPE)
             try:
                 return await list_shares(pipe, self._target.host)
             finally:
                 pipe.close()
         finally:
-            self._disconnect(share.tree)
+            self._disconnect(tree.tree)
 
-    async def _connect_tree(self, name: str) -> tuple[Smb2Share, int]:
+    async def _connect_tree(self, name: str) -> tuple[Smb2Tree, int]:
         """Connect a tree of any kind; return it with its ShareType."""
         where = f"//{self._target.host}/{name}"
         request = TreeConnectRequest(flags=0, path=f"\\\\{self._target.host}\\{name}")
@@ -200,8 +210,14 @@ class Smb2Session:
         except SmbError:
             self._disconnect(tree)
             raise
-        most = min(self._network.rsize, self.negotiated.answer.max_read_size)
-        return Smb2Share(self, name, tree, max_read=most), answer.share_type
+        said = self.negotiated.answer
+        most = MOST_TRANSFERRED if self.negotiated.multi_credit else CREDIT_SIZE
+        sizes = Sizes(
+            read=min(self._network.rsize, said.max_read_size, most),
+            write=min(self._network.wsize, said.max_write_size, most),
+            transact=min(said.max_transact_size, most),
+        )
+        return Smb2Tree(self.connection, self.engine, self.grants, tree, sizes), answer.share_type
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""

@@ -16,6 +16,7 @@ from smbfuse.client import smb2_requests
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import DecodeError
+from smbfuse.share import FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.create import (
     QUERY_ON_DISK_ID,
@@ -26,8 +27,8 @@ from smbfuse.wire.smb2.create import (
     Disposition,
     OplockLevel,
 )
-from smbfuse.wire.smb2.header import Command
-from smbfuse.wire.smb2.info import QueryInfoResponse
+from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
+from smbfuse.wire.smb2.info import InfoType, QueryInfoResponse
 
 if TYPE_CHECKING:
     from smbfuse.client.connection import Connection
@@ -107,9 +108,23 @@ class Smb2Tree:
             manner=self.manner,
         )
 
-    def submit(self, request: Request, *, bulk: bool = False) -> Smb2Exchange:
+    def query(self, file_id: bytes = RELATED_FILE_ID) -> Request:
+        """Return the QUERY_INFO whose answer `stat_of` reads."""
+        manner = self.manner
+        return smb2_requests.query_info(
+            InfoType.FILE, manner.information_class, manner.information_size, file_id=file_id
+        )
+
+    def stat_of(self, reply: Reply, created: CreateResponse, path: str) -> FileStat:
+        """Return what the reply to `query` tells of the file that `created` has opened.
+
+        Raises: what the QUERY_INFO was refused with, DecodeError.
+        """
+        return self.manner.stat(information(reply, path), created)
+
+    def submit(self, request: Request, *, bulk: bool = False, urgent: bool = False) -> Smb2Exchange:
         """Queue one request of this tree and have it sent; nobody need wait for it."""
-        exchange = self.engine.submit((request,), tree=self.tree, bulk=bulk)
+        exchange = self.engine.submit((request,), tree=self.tree, bulk=bulk, urgent=urgent)
         self.connection.post()
         return exchange
 
@@ -141,7 +156,7 @@ class Smb2Tree:
         return replies
 
     async def opening(self, path: str, requests: Sequence[Request], asking: Asking | None = None) -> list[Reply]:
-        """Perform a compound that leaves open what its CREATE opens; if the caller does not wait, close it all the same.
+        """Perform a compound that leaves open what its CREATE opens, and see that it is closed if the caller gives up.
 
         `asking`: the grant that the CREATE asks for; it hears what becomes of it.
         Cost: 1 round trip.  Raises: what the CREATE was refused with.

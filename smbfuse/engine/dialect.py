@@ -51,6 +51,7 @@ class Dialect:
     label: str
     credits: bool  # a window of credits, instead of MaxMpxCount
     multi_credit: bool  # one request may cost several credits (with SMB2_GLOBAL_CAP_LARGE_MTU)
+    lease_version: int  # of leases (with SMB2_GLOBAL_CAP_LEASING); 0: oplocks alone
     encryption: bool  # may seal
     contexts: bool  # negotiate contexts: ciphers and signing algorithms are chosen, the login's messages are hashed
     validate_negotiate: bool  # the negotiation is proved afterwards by FSCTL_VALIDATE_NEGOTIATE_INFO, not by the hash
@@ -62,6 +63,7 @@ SMB1: Final = Dialect(
     label="1.0",
     credits=False,
     multi_credit=False,
+    lease_version=0,
     encryption=False,
     contexts=False,
     validate_negotiate=False,
@@ -72,6 +74,7 @@ SMB_2_0_2: Final = Dialect(
     label="2.0.2",
     credits=True,
     multi_credit=False,
+    lease_version=0,
     encryption=False,
     contexts=False,
     validate_negotiate=True,
@@ -82,6 +85,7 @@ SMB_2_1: Final = Dialect(
     label="2.1",
     credits=True,
     multi_credit=True,
+    lease_version=1,
     encryption=False,
     contexts=False,
     validate_negotiate=True,
@@ -92,6 +96,7 @@ SMB_3_0: Final = Dialect(
     label="3.0",
     credits=True,
     multi_credit=True,
+    lease_version=2,
     encryption=True,
     contexts=False,
     validate_negotiate=True,
@@ -102,6 +107,7 @@ SMB_3_0_2: Final = Dialect(
     label="3.0.2",
     credits=True,
     multi_credit=True,
+    lease_version=2,
     encryption=True,
     contexts=False,
     validate_negotiate=True,
@@ -112,6 +118,7 @@ SMB_3_1_1: Final = Dialect(
     label="3.1.1",
     credits=True,
     multi_credit=True,
+    lease_version=2,
     encryption=True,
     contexts=True,
     validate_negotiate=False,

@@ -200,8 +200,8 @@ class Smb2Protection:
         `header` and `element` are what `split_compound` yields.
         `unsealed`: it came out of `unseal`, which has authenticated it. The other flags say how the request went out,
         and whether this is the final response of the login that made the keys: never encrypted, signed in 3.1.1
-        (3.2.5.3.1). Breaks are never signed (3.2.5.1.3, MessageId all ones), interim responses neither (3.3.4.2), nor what
-        a server says of a session that it no longer knows.
+        (3.2.5.3.1). Breaks are never signed (3.2.5.1.3, MessageId all ones), interim responses neither (3.3.4.2), nor
+        what a server says of a session that it no longer knows.
         Raises: ProtocolError, for the response that ends the login SecurityRefused.
         """
         if unsealed or header.message_id == UNSOLICITED or header.status in _SESSION_ENDED:

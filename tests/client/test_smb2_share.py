@@ -1,5 +1,6 @@
 """A share over SMB2: what each call costs, what it gives, and that no handle is left open."""
 
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -375,7 +376,7 @@ async def test_leaving_disconnects_the_tree() -> None:
 
 async def test_everything_works_without_compounds() -> None:
     async with share_of() as (share, server):
-        share._engine.compounds.enabled = False
+        share.tree.engine.compounds.enabled = False
         assert (await share.stat("Büro/é.bin")).file_id == 11
         assert server.commands() == [[C], [Q], [X]]
         file = await share.open("Büro/é.bin", OpenIntent(first_bytes=10))
@@ -401,7 +402,7 @@ async def call_stat(share: Smb2Share) -> object:
 
 
 async def call_open(share: Smb2Share) -> object:
-    return await share.open("empty.txt", OpenIntent(10))
+    return await share.open("empty.txt", OpenIntent(first_bytes=10))
 
 
 async def call_open_directory(share: Smb2Share) -> object:
@@ -434,7 +435,6 @@ CALLS: list[Callable[[Smb2Share], Awaitable[object]]] = [
         (NtStatus.USER_SESSION_DELETED, SessionGone),
         (NtStatus.NETWORK_SESSION_EXPIRED, SessionGone),
         (NtStatus.NETWORK_NAME_DELETED, SessionGone),
-        (NtStatus.STOPPED_ON_SYMLINK, Unsupported),
     ],
     ids=lambda part: part.name if isinstance(part, NtStatus) else "",
 )
@@ -447,6 +447,16 @@ async def test_what_a_create_is_refused_with_is_raised(
         with pytest.raises(kind) as caught:
             await call(share)
         assert caught.value.errno == status.errno
+
+
+async def test_a_symlink_that_is_in_the_way_of_opening_is_one_too_many() -> None:
+    async with share_of() as (share, server):
+        server.statuses[C] = NtStatus.STOPPED_ON_SYMLINK
+        with pytest.raises(WrongKind) as caught:
+            await share.open("empty.txt", OpenIntent())
+        assert caught.value.errno == errno.ELOOP
+        with pytest.raises(Unsupported):
+            await share.stat("empty.txt")
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
@@ -493,7 +503,7 @@ async def test_no_handle_stays_open_when_nobody_waits_any_longer(
         server.hold.set()
         await settled(share, server)
         assert server.handles == {}
-        assert share._engine.window.taken == 0
+        assert share.tree.engine.window.taken == 0
 
 
 async def test_a_call_that_is_not_answered_ends(

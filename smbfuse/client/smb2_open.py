@@ -1,0 +1,130 @@
+"""Opening a file over SMB2: from an `OpenIntent` to one compound, and what to do without if the server refuses it."""
+
+from __future__ import annotations
+
+import errno as posix
+import logging
+from typing import TYPE_CHECKING, Final
+
+from smbfuse import status
+from smbfuse.client.smb2_changes import resize
+from smbfuse.client.smb2_files import Smb2File
+from smbfuse.client.smb2_tree import succeeded
+from smbfuse.engine.smb2_exchange import Reply, Request
+from smbfuse.errors import SmbError, StatusError, WrongKind
+from smbfuse.share import Caching, Creation, Features, OpenIntent
+from smbfuse.status import NtStatus
+from smbfuse.wire.fscc import FileAttributes
+from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse, Disposition
+from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
+from smbfuse.wire.smb2.io import encode_read
+
+if TYPE_CHECKING:
+    from smbfuse.client.smb2_tree import Smb2Tree
+
+log = logging.getLogger(__name__)
+
+_ALWAYS: Final = Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
+_WRITE: Final = Access.FILE_WRITE_DATA | Access.FILE_APPEND_DATA
+_WRITE_BITS: Final = 0o222
+
+# Truncation is a request of its own: OVERWRITE would drop extended attributes and DOS attributes along with the data.
+_DISPOSITION: Final = {
+    Creation.NEVER: Disposition.OPEN,
+    Creation.IF_ABSENT: Disposition.OPEN_IF,
+    Creation.EXCLUSIVE: Disposition.CREATE,
+}
+
+
+async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent, *, parent: bytes = b"") -> Smb2File:
+    """Open a file, or make it; see `Share.open`. `parent` is the key of its folder's lease.
+
+    Cost: 1 round trip: CREATE, SET_INFO and QUERY_INFO where it is to be emptied, READ where first bytes are wanted.
+    One more where the server refuses to let attributes be written along with the data, or a key that another name of
+    the same file has.
+    """
+    access = _access(intent)
+    wanted: Caching | None = intent.wanted
+    try:
+        return await _attempt(tree, path, intent, access, wanted, parent)
+    except StatusError as error:
+        if error.status == NtStatus.ACCESS_DENIED and access & Access.FILE_WRITE_ATTRIBUTES:
+            access &= ~Access.FILE_WRITE_ATTRIBUTES
+        elif error.status == NtStatus.INVALID_PARAMETER and intent.holder is not None:
+            wanted = None
+        else:
+            raise _explained(error, path) from None
+    try:
+        return await _attempt(tree, path, intent, access, wanted, parent)
+    except StatusError as error:
+        raise _explained(error, path) from None
+
+
+async def _attempt(
+    tree: Smb2Tree, path: str, intent: OpenIntent, access: Access, wanted: Caching | None, parent: bytes
+) -> Smb2File:
+    """Open with `access`, asking for the grant `wanted` (None: none, and without the holder's key)."""
+    holder = intent.holder if wanted is not None else None
+    asking = tree.grants.ask(tree, holder, wanted or Caching.NONE, parent=parent)
+    create = tree.create(
+        path,
+        access,
+        CreateOptions.NON_DIRECTORY_FILE,
+        disposition=_DISPOSITION[intent.creation],
+        attributes=_attributes(tree, intent),
+        mode=intent.mode,
+        asking=asking,
+    )
+    requests = [create]
+    if intent.truncate:
+        requests += (resize(0), tree.query())
+    first_bytes = 0 if intent.truncate or not intent.read else min(intent.first_bytes, tree.largest_read())
+    if first_bytes:
+        requests.append(Request(Command.READ, encode_read(RELATED_FILE_ID, 0, first_bytes), payload=first_bytes))
+    replies = await tree.opening(path, requests, asking)
+    created = CreateResponse.decode(replies[0].element)
+    file = Smb2File(tree, created, path)
+    try:
+        if created.file_attributes & FileAttributes.DIRECTORY:  # some servers do not look at the options
+            raise status.error(NtStatus.FILE_IS_A_DIRECTORY, Command.CREATE.name, path)
+        if intent.truncate:
+            succeeded(replies[1], Command.SET_INFO, path)
+            file.stat = tree.stat_of(replies[2], created, path)
+        elif first_bytes:
+            file.first = _first_bytes(file, replies[1], first_bytes)
+    except SmbError:
+        await file.aclose()
+        raise
+    return file
+
+
+def _access(intent: OpenIntent) -> Access:
+    access = _ALWAYS
+    if intent.read:
+        access |= Access.FILE_READ_DATA
+    if intent.write or intent.truncate:
+        access |= _WRITE | Access.FILE_WRITE_ATTRIBUTES
+    return access
+
+
+def _attributes(tree: Smb2Tree, intent: OpenIntent) -> int:
+    """Return the DOS attributes of a file that the open makes: read-only stands for a mode that nobody may write by."""
+    if intent.mode is None or intent.mode & _WRITE_BITS or Features.POSIX in tree.manner.features:
+        return int(FileAttributes.NORMAL)
+    return int(FileAttributes.READONLY)
+
+
+def _first_bytes(file: Smb2File, reply: Reply, length: int) -> memoryview | None:
+    try:
+        return file.data_of(reply, length)
+    except StatusError as error:
+        # A locked range, say: reading may be refused, yet the file is open. Whoever reads it will be told.
+        log.debug("open without first bytes file=%r reason=%s", file, error)
+        return None
+
+
+def _explained(error: StatusError, path: str) -> StatusError:
+    """Return what POSIX calls the refusal: a symlink that was to be opened itself is ELOOP."""
+    if error.status == NtStatus.STOPPED_ON_SYMLINK:
+        return WrongKind(f"{path!r} is a symlink", status=error.status, errno=posix.ELOOP)
+    return error
