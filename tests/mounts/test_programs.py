@@ -158,7 +158,8 @@ def test_tar_unpacks_and_packs(work: Workplace, sources: Path) -> None:
     work.sh('tar --format=pax -C "$1" -cf "$HOME/in.tar" .; mkdir t; tar -C t -xf "$HOME/in.tar"', sources)
     assert work.sh('diff -r --no-dereference "$1" t', sources) == ""
     work.sh(
-        'mkdir "$HOME/out"; tar --format=pax -C t -cf - . | tar -C "$HOME/out" -xf -; diff -r --no-dereference "$1" "$HOME/out"',
+        'mkdir "$HOME/out"; tar --format=pax -C t -cf - . | tar -C "$HOME/out" -xf -\n'
+        'diff -r --no-dereference "$1" "$HOME/out"',
         sources,
     )
     assert times(work, work.local / "out") == times(work, sources)
