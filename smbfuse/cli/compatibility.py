@@ -23,7 +23,12 @@ IGNORED: Final = "Taken and without effect"
 REFUSED: Final = "Refused"
 
 # Kernel flags of a mount that are passed on as they are.
-_KERNEL_FLAGS: Final = ("noexec", "noatime", "nodiratime", "sync", "dirsync")
+_KERNEL_FLAGS: Final = {
+    "noexec": "passed on to the kernel",
+    "noatime": "passed on to the kernel",
+    "nodiratime": "passed on to the kernel",
+    "sync": "passed on to the kernel: each write waits for the server's disk, as with O_SYNC",
+}
 
 
 def table() -> OptionTable:
@@ -68,8 +73,8 @@ def _compound() -> Iterator[Option]:
         _set_source,
         metavar="SOURCE",
     )
-    for flag in _KERNEL_FLAGS:
-        yield Option((flag,), "passed on to the kernel", MOUNT, _add_kernel_option(flag), Takes.FLAG)
+    for flag, help_text in _KERNEL_FLAGS.items():
+        yield Option((flag,), help_text, MOUNT, _add_kernel_option(flag), Takes.FLAG)
     yield Option(("rw",), "the opposite of ro, and the default", MOUNT, _allow_writing, Takes.FLAG)
     yield Option(
         ("sloppy",), "note unknown options that follow, instead of refusing them", PROCESS, _set_sloppy, Takes.FLAG

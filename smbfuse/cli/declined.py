@@ -17,6 +17,7 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
     "atime": "access times are the server's affair",
     "diratime": "access times are the server's affair",
     "async": "the default",
+    "dirsync": "the default: names are changed on the server before a call returns",
     "relatime": "access times are the server's affair",
     "norelatime": "access times are the server's affair",
     "strictatime": "access times are the server's affair",
