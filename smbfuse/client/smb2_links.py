@@ -1,0 +1,226 @@
+"""Making symlinks, FIFOs, sockets and devices over SMB2, where they are reparse points.
+
+Such a file is made in two steps: CREATE makes an empty one, FSCTL_SET_REPARSE_POINT makes it what it shall be. Both go
+out in one compound; if the server refuses the second, what the first has made is deleted by its handle, so that it can
+be no other's file.  [MS-FSCC] 2.3.81, [MS-SMB2] 2.2.31.
+"""
+
+import logging
+import stat
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from smbfuse import status
+from smbfuse.client import smb2_requests, smb2_stat
+from smbfuse.client.filestat import DRIVES_AT, NT_PREFIX
+from smbfuse.errors import SmbError, StatusError
+from smbfuse.share import Features, FileStat, Kind, LinkForm
+from smbfuse.status import NtStatus
+from smbfuse.wire import reparse
+from smbfuse.wire.fscc import FileInformation
+from smbfuse.wire.fscc_changes import FileDispositionInformation
+from smbfuse.wire.fscc_ea import ExtendedAttribute, encode_attributes
+from smbfuse.wire.reparse import NfsType, ReparsePoint, ReparseTag
+from smbfuse.wire.smb2.control import ControlCode
+from smbfuse.wire.smb2.create import (
+    QUERY_ON_DISK_ID,
+    Access,
+    CreateContext,
+    CreateOptions,
+    CreateResponse,
+    Disposition,
+)
+
+if TYPE_CHECKING:
+    from smbfuse.client.smb2_tree import Smb2Tree
+
+log = logging.getLogger(__name__)
+
+EA_BUFFER: Final = b"ExtA"  # the create context with EAs of the new file.  [MS-SMB2] 2.2.13.2.1
+CLEAN_UP_S: Final = 5.0
+
+_MAKE: Final = (
+    Access.FILE_READ_ATTRIBUTES
+    | Access.FILE_WRITE_ATTRIBUTES
+    | Access.FILE_WRITE_DATA
+    | Access.DELETE
+    | Access.SYNCHRONIZE
+)
+
+# What servers say who keep no reparse points, whatever the file.
+_UNKNOWN: Final = frozenset(
+    {
+        NtStatus.NOT_SUPPORTED,
+        NtStatus.NOT_IMPLEMENTED,
+        NtStatus.INVALID_DEVICE_REQUEST,
+        NtStatus.EAS_NOT_SUPPORTED,
+        NtStatus.NOT_A_REPARSE_POINT,
+    }
+)
+
+_NFS_TYPES: Final = {
+    Kind.FIFO: NfsType.FIFO,
+    Kind.SOCKET: NfsType.SOCKET,
+    Kind.BLOCK_DEVICE: NfsType.BLOCK,
+    Kind.CHARACTER_DEVICE: NfsType.CHARACTER,
+}
+_WSL_TAGS: Final = {
+    Kind.FIFO: (ReparseTag.LX_FIFO, stat.S_IFIFO),
+    Kind.SOCKET: (ReparseTag.AF_UNIX, stat.S_IFSOCK),
+    Kind.BLOCK_DEVICE: (ReparseTag.LX_BLK, stat.S_IFBLK),
+    Kind.CHARACTER_DEVICE: (ReparseTag.LX_CHR, stat.S_IFCHR),
+}
+
+
+async def make_link(tree: "Smb2Tree", path: str, target: str, form: LinkForm) -> FileStat:
+    """Make a symlink; see `Share.make_link`.
+
+    Cost: 1 round trip: CREATE, IOCTL, QUERY_INFO, and the CLOSE that nobody waits for. Before it, for a native one in
+    Windows' manner, 1 to learn whether the target is a folder: Windows' programs follow no other to a folder.
+    """
+    posix = Features.POSIX in tree.manner.features
+    point = link_point(target, form, posix=posix)
+    native = isinstance(point, reparse.SymlinkReparse) and not posix
+    folder = native and await _leads_to_folder(tree, path, target)
+    try:
+        made = await _make(tree, path, point, mode=0o777, folder=folder)
+    except StatusError as error:
+        if not folder or error.status != NtStatus.ACCESS_DENIED:
+            raise
+        made = await _make(tree, path, point, mode=0o777)  # Samba keeps reparse points for files only
+    return made._replace(kind=Kind.SYMLINK)
+
+
+async def make_node(
+    tree: "Smb2Tree", path: str, kind: Kind, device: tuple[int, int] | None, mode: int | None, form: LinkForm
+) -> FileStat:
+    """Make a FIFO, socket or device node; see `Share.make_node`.
+
+    Cost: 1 round trip: CREATE, IOCTL, QUERY_INFO, and the CLOSE that nobody waits for.
+    """
+    point, attributes = node_point(kind, device, mode, form)
+    made = await _make(tree, path, point, mode=mode, attributes=attributes)
+    return made._replace(kind=kind, device=device)
+
+
+def link_point(target: str, form: LinkForm, *, posix: bool) -> ReparsePoint:
+    """Return the reparse point of a symlink to `target`; `posix`: the server's paths are POSIX' own.
+
+    Natively, /mnt/c/… becomes C:\\…, and //server/share/… a UNC path, as `filestat.link_target` reads them; any other
+    absolute target is kept as it is, as the kernel client does, and means something to such clients only.
+    """
+    if form is LinkForm.WSL:
+        return reparse.WslSymlinkReparse(target)
+    if form is LinkForm.NFS:
+        return reparse.NfsReparse(NfsType.SYMLINK, target)
+    if not target.startswith("/"):
+        name = target if posix else target.replace("/", "\\")
+        return reparse.SymlinkReparse(name, name, reparse.SYMLINK_FLAG_RELATIVE)
+    if posix:
+        return reparse.SymlinkReparse(target, target)
+    prefix, name = _nt_path(target)
+    return reparse.SymlinkReparse(prefix + name, name)
+
+
+def _nt_path(target: str) -> tuple[str, str]:
+    """Return an absolute target as Windows has it: what the object manager wants in front, and the path."""
+    if target.startswith("//"):
+        return NT_PREFIX + "UNC", target[1:].replace("/", "\\")
+    drive, _, rest = target.removeprefix(DRIVES_AT + "/").partition("/")
+    if target.startswith(DRIVES_AT + "/") and len(drive) == 1 and drive.isascii() and drive.isalpha():
+        return NT_PREFIX, f"{drive.upper()}:\\{rest}".replace("/", "\\")
+    return "", target.replace("/", "\\")
+
+
+def node_point(
+    kind: Kind, device: tuple[int, int] | None, mode: int | None, form: LinkForm
+) -> tuple[ReparsePoint, Sequence[ExtendedAttribute]]:
+    """Return the reparse point of a special file, and the extended attributes that WSL keeps beside it."""
+    if form is not LinkForm.WSL:
+        return reparse.NfsReparse(_NFS_TYPES[kind], device=device), ()
+    tag, file_type = _WSL_TAGS[kind]
+    attributes = [ExtendedAttribute(reparse.WSL_MODE, (file_type | (mode or 0)).to_bytes(4, "little"))]
+    if device is not None:
+        attributes.append(ExtendedAttribute(reparse.WSL_DEVICE, reparse.encode_wsl_device(device)))
+    return reparse.OtherReparse(tag, b""), attributes
+
+
+async def _make(
+    tree: "Smb2Tree",
+    path: str,
+    point: ReparsePoint,
+    *,
+    mode: int | None,
+    folder: bool = False,
+    attributes: Sequence[ExtendedAttribute] = (),
+) -> FileStat:
+    """Make a file that is a reparse point, or nothing at all."""
+    contexts = [CreateContext(QUERY_ON_DISK_ID)]
+    if attributes:
+        contexts.append(CreateContext(EA_BUFFER, encode_attributes(attributes)))
+    kind = CreateOptions.DIRECTORY_FILE if folder else CreateOptions.NON_DIRECTORY_FILE
+    create = tree.create(
+        path,
+        _MAKE,
+        kind | CreateOptions.OPEN_REPARSE_POINT,
+        disposition=Disposition.CREATE,
+        contexts=tuple(contexts),
+        mode=mode,
+    )
+    change = smb2_requests.file_control(ControlCode.FSCTL_SET_REPARSE_POINT, reparse.encode(point))
+    try:
+        replies = await tree.opening(path, (create, change, tree.query()))
+    except StatusError as error:
+        raise _unsupported(error) from None
+    created = CreateResponse.decode(replies[0].element)
+    try:
+        if replies[1].status != NtStatus.SUCCESS:
+            raise _unsupported(status.error(replies[1].status, "FSCTL_SET_REPARSE_POINT", path))
+        found = tree.stat_of(replies[2], created, path)
+    except SmbError:
+        with trio.CancelScope(deadline=trio.current_time() + CLEAN_UP_S, shield=True):
+            await _delete(tree, path, created.file_id)
+        raise
+    finally:
+        tree.close(created.file_id)
+    return found
+
+
+def _unsupported(error: StatusError) -> StatusError:
+    """Return Unsupported for a server that keeps no such files, else `error` as it is."""
+    if error.status in _UNKNOWN:
+        return status.error(NtStatus.NOT_SUPPORTED, f"a reparse point ({error})")
+    return error
+
+
+async def _delete(tree: "Smb2Tree", path: str, file_id: bytes) -> None:
+    """Take back what was made, by its handle."""
+    disposition = FileDispositionInformation(delete_pending=1).encode()
+    request = smb2_requests.set_info(FileInformation.DISPOSITION, disposition, file_id=file_id)
+    try:
+        await tree.ask(request, path)
+    except SmbError as error:
+        log.info("an empty file stays where a reparse point was refused path=%r reason=%s", path, error)
+
+
+async def _leads_to_folder(tree: "Smb2Tree", path: str, target: str) -> bool:
+    """Tell whether a symlink at `path` leads to a folder of this share; if that is not to be found out, it does not."""
+    *_, last = target.split("/")
+    if last in ("", ".", ".."):
+        return True
+    if target.startswith("/"):
+        return False
+    place = path.split("/")[:-1]
+    for component in target.split("/"):
+        if component == "..":
+            if not place:
+                return False  # above the share
+            place.pop()
+        elif component not in ("", "."):
+            place.append(component)
+    try:
+        return (await smb2_stat.look(tree, "/".join(place))).kind is Kind.DIRECTORY
+    except StatusError:
+        return False
