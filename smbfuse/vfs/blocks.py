@@ -14,16 +14,14 @@ may come), each with a second chance if it was read since the last time it was c
 therefore costs other files nothing but its own window.
 """
 
-import bisect
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
-import trio
-
 from smbfuse.errors import SmbError
 from smbfuse.vfs.attrs import Version
+from smbfuse.vfs.fileblocks import Block, FileBlocks
 from smbfuse.vfs.posix import BlockStatistics
 
 log = logging.getLogger(__name__)
@@ -56,113 +54,17 @@ class Source(Protocol):
         ...
 
 
-def request_size(largest_read: int) -> int:
-    """Return how many bytes to ask for at once on a share whose largest read is `largest_read`.
+def request_size(largest: int) -> int:
+    """Return how many bytes to move at once on a share whose largest read, or write, is `largest`.
 
-    Raises: SmbError for a server that takes no read at all.
+    Raises: SmbError for a server that takes none at all.
     """
-    if largest_read < 1:
-        raise SmbError("the server lets nothing be read: its largest read is 0 bytes")
+    if largest < 1:
+        raise SmbError("the server moves no data: its largest read or write is 0 bytes")
     size = REQUEST_MAX
-    while size > largest_read and size > KERNEL_REQUEST:
+    while size > largest and size > KERNEL_REQUEST:
         size >>= 1
-    return size if size <= largest_read else max(largest_read - largest_read % PAGE, min(largest_read, PAGE))
-
-
-class Block:
-    """A range of a file: on its way, here, or failed."""
-
-    __slots__ = ("again", "charge", "data", "end", "error", "file", "queue", "read_to", "ready", "start")
-
-    def __init__(self, file: "FileBlocks", start: int, end: int) -> None:
-        self.file = file
-        self.start = start
-        self.end = end
-        self.data: memoryview | None = None
-        self.error: SmbError | None = None
-        self.ready: trio.Event | None = trio.Event()  # None once it is here
-        self.read_to = start  # bytes before this have been read once
-        self.again = False  # read a second time since eviction last looked
-        self.charge = 0  # bytes of memory
-        self.queue: OrderedDict[Block, None] | None = None
-
-
-class FileBlocks:
-    """The blocks of one content of one file."""
-
-    __slots__ = ("_blocks", "_cache", "_starts", "current", "ino", "pending", "version")
-
-    def __init__(self, cache: "BlockCache", ino: int, version: Version) -> None:
-        self.ino = ino
-        self._cache = cache
-        self._starts: list[int] = []
-        self._blocks: list[Block] = []
-        self.version = version
-        self.pending = 0  # bytes on their way
-        self.current = True  # False once the cache has dropped the file: what arrives is not kept
-
-    def hit(self, offset: int, end: int) -> memoryview | None:
-        """Return [offset, end) if one block holds all of it, else None. The hot path: no await, no copy."""
-        index = bisect.bisect_right(self._starts, offset) - 1
-        if index < 0:
-            return None
-        block = self._blocks[index]
-        data = block.data
-        if data is None or end > block.end:
-            return None
-        if offset >= block.read_to or end > block.read_to:
-            block.read_to = end
-            if end == block.end:
-                self._cache.read_through(block)
-        elif not block.again:
-            self._cache.read_again(block)
-        start = block.start
-        return data[offset - start : end - start]
-
-    def claim(self, start: int, end: int, request: int) -> tuple[list[Block], list[Block]]:
-        """Return the blocks that cover [start, end), and which of them are new and must be fetched.
-
-        New blocks end at multiples of `request`.
-        """
-        covering: list[Block] = []
-        fresh: list[Block] = []
-        index = max(0, bisect.bisect_right(self._starts, start) - 1)
-        at = start
-        while at < end:
-            while index < len(self._blocks) and self._blocks[index].end <= at:
-                index += 1
-            if index < len(self._blocks) and self._blocks[index].start <= at:
-                block = self._blocks[index]
-            else:
-                gap_end = self._starts[index] if index < len(self._starts) else end
-                block = Block(self, at, min(end, gap_end, at - at % request + request))
-                self._starts.insert(index, at)
-                self._blocks.insert(index, block)
-                fresh.append(block)
-            covering.append(block)
-            at = block.end
-        return covering, fresh
-
-    def drop(self, block: Block) -> None:
-        """Take a block out, if it is still in."""
-        index = bisect.bisect_left(self._starts, block.start)
-        if index < len(self._blocks) and self._blocks[index] is block:
-            del self._starts[index], self._blocks[index]
-
-    def holds(self, start: int, end: int) -> bool:
-        """Tell whether all of [start, end) is here or on its way."""
-        at = start
-        index = bisect.bisect_right(self._starts, start) - 1
-        while at < end:
-            if not 0 <= index < len(self._blocks) or not self._blocks[index].start <= at < self._blocks[index].end:
-                return False
-            at = self._blocks[index].end
-            index += 1
-        return True
-
-    def blocks(self) -> Sequence[Block]:
-        """Return all blocks, in order."""
-        return tuple(self._blocks)
+    return size if size <= largest else max(largest - largest % PAGE, min(largest, PAGE))
 
 
 class BlockCache:
@@ -219,6 +121,24 @@ class BlockCache:
             file.current = False
             for block in file.blocks():
                 self._remove(block)
+
+    def cut(self, file: FileBlocks, start: int, end: int | None = None) -> None:
+        """Forget a range of a file, because it was written: by default all from `start` on.
+
+        What a block has besides is kept, if it is worth a block. A block still on its way is for those alone who wait
+        for it: it may be from before.
+        """
+        for block in file.overlapping(start, end):
+            data = block.data
+            file.drop(block)
+            self._remove(block)
+            if data is None:
+                continue
+            for low, high in ((block.start, start), (block.end if end is None else end, block.end)):
+                if high - low >= GRAIN:
+                    _, (rest,) = file.claim(low, high, high)
+                    rest.read_to = min(max(block.read_to, low), high)
+                    self._arrived(rest, data[low - block.start : high - block.start])
 
     def tidy(self, file: FileBlocks) -> None:
         """Leave out a file of which nothing is kept: opened once, it shall cost no memory for ever."""
@@ -331,7 +251,7 @@ class BlockCache:
             block.file.drop(block)
             return
         block.charge = backing + OVERHEAD
-        if block.file.current:
+        if block.file.current and block.member:
             self._make_room(block.charge)
             # A file whose last block was evicted may have been left out, and another content entered since.
             entered = self._files.setdefault(block.file.ino, block.file) is block.file

@@ -1,7 +1,8 @@
-"""Open files: they join the block cache and the read-ahead to one handle on the server.
+"""Open files: opened, read, written, synced and closed; see `SharedFile` for what is behind them.
 
-All opens of one file share one handle on the server and one set of blocks. What an open returns is compared with what
-is known: if size, write time and change time are as they were, the kernel keeps its pages and we keep our blocks.
+What an open returns is compared with what is known: if size, write time and change time are as they were, the kernel
+keeps its pages and we keep our blocks. A grant makes the comparison needless: as long as the server has not taken it
+back, nobody else can have changed the file.
 
 A read of 128 KiB that hits the cache is one bisection and one slice: no await, no lock, no copy.
 """
@@ -10,115 +11,143 @@ import errno as posix
 import itertools
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from smbfuse.config import Cache, CacheMode
-from smbfuse.errors import NotFound, SmbError
-from smbfuse.share import Features, FileStat, Kind, OpenFile, OpenIntent, Share
-from smbfuse.vfs.attrs import Lifetimes, version
-from smbfuse.vfs.blocks import GRAIN, BlockCache, FileBlocks, Spawn, request_size
+from smbfuse.errors import SmbError
+from smbfuse.share import Change, Creation, FileStat, GrantHolder, Kind, OpenFile, OpenIntent, Share
+from smbfuse.vfs.attrs import Lifetimes
+from smbfuse.vfs.blocks import BlockCache, Spawn
+from smbfuse.vfs.filetable import FileTable
+from smbfuse.vfs.grants import READING, WRITING, Grant
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
-from smbfuse.vfs.posix import Opened
+from smbfuse.vfs.posix import KernelCache, Opened, Unsaved
 from smbfuse.vfs.readahead import Readahead
+from smbfuse.vfs.reading import Reading
+from smbfuse.vfs.sharedfile import UNKNOWN, Handle, SharedFile
+from smbfuse.vfs.writing import Writing
 
 log = logging.getLogger(__name__)
 
-FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
-IN_FLIGHT: Final = 8 << 20  # bytes on their way for one file, ahead of need: 8 requests where they are large
-JOIN_S: Final = 0.5  # longest wait for an open that was begun ahead of need
-CLOSE_WITHIN_S: Final = 0.01  # files closed one after the other are closed on the server together
-SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever reads nothing ahead
+JOIN_S: Final = 0.5  # longest wait for an open of the same file that was begun before
 
 
-class SharedFile:
-    """A file that is open here any number of times, and once on the server. Counts its holders; the last one closes."""
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The open of a file that is about to be made: what to ask of the share, and with whose grant."""
 
-    def __init__(self, node: Node, share: Share, server: OpenFile, files: "OpenFiles", request: int) -> None:
-        self.node = node
-        self.share = share
-        self.data: FileBlocks
-        self.size = 0
-        self._server = server
-        self._files = files
-        self._holders = 0
-        self.opens = 0  # by the kernel. Fetches hold the handle too, and may outlive them
-        self.ahead = 0  # opens ahead of the kernel's
-        self.request = request  # bytes that one fetch asks for
-
-    def __repr__(self) -> str:
-        return f"<SharedFile {self.node!r} holders={self._holders}>"
-
-    def hold(self) -> None:
-        """Count one more that needs the handle."""
-        self._holders += 1
-
-    def let_go(self) -> None:
-        """Undo one `hold`; the last closes the handle, without waiting for an answer."""
-        self._holders -= 1
-        if self._holders == 0:
-            self._files.close(self.share, self._server)
-
-    async def read(self, offset: int, length: int) -> memoryview:
-        """Read from the server, in one request; see `OpenFile.read`."""
-        # A reconnect may have lowered the limit since the block was claimed.
-        return await self._server.read(offset, min(length, self.share.limits.read))
-
-
-class Handle:
-    """One open(2)."""
-
-    __slots__ = ("file", "readahead")
-
-    def __init__(self, file: SharedFile, readahead: Readahead) -> None:
-        self.file = file
-        self.readahead = readahead
+    intent: OpenIntent
+    grant: Grant
+    flags: int
 
 
 class OpenFiles:
     """All open files, by the handle number the kernel has."""
 
-    def __init__(self, nodes: NodeTable, blocks: BlockCache, cache: Cache, lifetimes: Lifetimes, spawn: Spawn) -> None:
-        self.nodes = nodes
-        self.spawn = spawn
+    def __init__(
+        self,
+        nodes: NodeTable,
+        blocks: BlockCache,
+        cache: Cache,
+        lifetimes: Lifetimes,
+        spawn: Spawn,
+        kernel: KernelCache,
+    ) -> None:
+        self._nodes = nodes
         self._blocks = blocks
         self._cached = cache.mode is not CacheMode.NONE
+        self._loose = cache.mode is CacheMode.LOOSE
         # What is read ahead must still be there when its reader comes.
         self._readahead = min(cache.readahead, cache.size // 4) if self._cached else 0
-        self._lifetimes = lifetimes
+        self._kernel = kernel
+        self._table = FileTable(nodes, blocks, cache, lifetimes, kernel, spawn)
+        self._reading = Reading(nodes, blocks)
+        self._writing = Writing(nodes, self._table, cache)
         self._handles: dict[int, Handle] = {}
-        self._shared: dict[int, SharedFile] = {}
         self._opening_ahead: dict[int, trio.Event] = {}  # by inode; set when it has ended, well or not
-        self._closing: list[OpenFile] = []
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._handles)
 
+    @property
+    def unsaved_bytes(self) -> int:
+        """How many bytes wait to be written to the server."""
+        return self._table.budget.held
+
+    # -- opening and closing
+
     async def open(self, node: Node, flags: int) -> Opened:
-        """Open a file for reading.
+        """Open a file.
 
         Cost: 1 round trip, with all of a small file; none if it is open already and its attributes are still good.
-        Raises: SmbError with EROFS (opened for writing), EISDIR, ELOOP (a symlink), ESTALE (another file has taken the
-        name: look it up again), and as `Share.open`.
+        O_TRUNC of a file that is open already costs another.
+        Raises: SmbError with EISDIR, ELOOP (a symlink), ESTALE (another file has taken the name: look it up again), and
+        as `Share.open`.
         """
-        _refuse(node, flags)
+        _refuse(node)
+        join_until = trio.current_time() + JOIN_S
         ahead = self._opening_ahead.get(node.ino)
         if ahead is not None:
-            with trio.move_on_after(JOIN_S):  # asked before us, so most likely answered before
+            with trio.move_on_at(join_until):  # asked before us, so most likely answered before
                 await ahead.wait()
-        file = await self._hold(node)
-        file.opens += 1
-        fh = next(self._numbers)
-        self._handles[fh] = Handle(file, Readahead(file.request, self._readahead))
-        if not self._cached:
-            return Opened(fh, direct_io=True, keep_cache=False)
-        content = hash(file.data.version)
-        kept = node.pages == content
-        node.pages = content
-        return Opened(fh, direct_io=False, keep_cache=kept)
+        read, write = _wants(flags)
+        truncate = bool(flags & os.O_TRUNC)
+        file, emptied = await self._table.hold(node, read=read, write=write, truncate=truncate, join_until=join_until)
+        if truncate and not emptied:
+            try:
+                await self._writing.resize(file, 0)
+            except BaseException:
+                self._table.let_go_user(file)
+                raise
+        return self._opened(file, flags)
+
+    def prepare(self, flags: int, mode: int) -> Opening:
+        """Return how to open a file that is about to be made by that open; `adopt` takes what comes of it."""
+        _, write = _wants(flags)
+        grant = Grant()
+        intent = OpenIntent(
+            read=True,
+            write=write,
+            creation=Creation.EXCLUSIVE if flags & os.O_EXCL else Creation.IF_ABSENT,
+            truncate=bool(flags & os.O_TRUNC),
+            mode=mode,
+            holder=grant if self._cached else None,
+            wanted=WRITING if write else READING,
+        )
+        return Opening(intent, grant, flags)
+
+    def adopt(self, node: Node, share: Share, server: OpenFile, opening: Opening) -> Opened:
+        """Take over a file that was opened as `prepare` said."""
+        file = self._table.adopt(node, share, server, opening.grant, write=opening.intent.write)
+        return self._opened(file, opening.flags)
+
+    async def release(self, fh: int) -> None:
+        """Close an open file, once what was written is on the server, or was refused and reported.
+
+        Cost: none, but for what the kernel has written since the last flush.
+        """
+        handle = self._handles.pop(fh, None)
+        if handle is None:
+            return
+        file = handle.file
+        try:
+            if handle.writes and file.writes.unsaved:
+                await file.writes.drain()
+        finally:
+            file.opens -= 1
+            if handle.writes:
+                file.write_opens -= 1
+                if not file.write_opens:
+                    self._table.written(file)
+            self._table.let_go_user(file)
+
+    # -- data
 
     async def read(self, fh: int, offset: int, length: int) -> memoryview | bytes:
         """Return [offset, offset + length) of an open file; less only at its end.
@@ -128,27 +157,180 @@ class OpenFiles:
         Raises: SmbError with EBADF, ESTALE, and as `OpenFile.read`.
         """
         handle = self._handle(fh)
+        if not handle.reads:
+            raise SmbError(f"file {fh} is not open to read", errno=posix.EBADF)
         file = handle.file
-        if not self._cached:
-            return await self._read_uncached(file, offset, length)
+        if handle.direct:
+            if file.writes.unsaved:
+                await file.writes.drain()
+            return await self._reading.uncached(file, offset, length)
         end = min(offset + length, file.size)
         if offset >= end:
             return b""
+        if file.writes.unsaved:
+            return await self._reading.over(handle, offset, end)
         view = file.data.hit(offset, end)
         if view is not None:
             self._blocks.hits += 1
             if not handle.readahead.follows(offset, end):
-                self._read_ahead(handle, offset, end)
+                self._reading.ahead(handle, offset, end)
             return view
-        return await self._read_missing(handle, offset, end)
+        return await self._reading.missing(handle, offset, end)
 
-    def release(self, fh: int) -> None:
-        """Close an open file. Waits for nothing."""
-        handle = self._handles.pop(fh, None)
-        if handle is None:
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        """Write to an open file; return how many bytes were taken. `data` is ours from now on, and must not change.
+
+        Under an exclusive grant, and with `cache=loose`, they wait in memory for others to be sent with.
+        Cost: none where they may wait, else 1 round trip; 1 more for O_APPEND without the grant, and for O_SYNC.
+        Raises: SmbError with EBADF, and as `OpenFile.write`, for these bytes or, once, for such as were taken before.
+        """
+        handle = self._handle(fh)
+        if not handle.writes:
+            raise SmbError(f"file {fh} is not open to write", errno=posix.EBADF)
+        return await self._writing.write(handle, offset, data)
+
+    async def flush(self, fh: int) -> None:
+        """Write out what a close(2) must not lose.
+
+        Cost: 1 round trip if anything waits.
+        Raises: SmbError if bytes that were written are not on the server; once for each open file.
+        """
+        handle = self._handle(fh)
+        if handle.writes:
+            await handle.file.writes.drain()
+            handle.raise_error()
+
+    async def fsync(self, fh: int, datasync: bool) -> None:
+        """Write out everything, and have the server put it on its disk, unless `nostrictsync` was asked for.
+
+        Cost: 1 round trip if anything waits, and 1 if anything was written since the last time.
+        Raises: as `flush`, and as `OpenFile.flush`.
+        """
+        handle = self._handle(fh)
+        await handle.file.writes.drain()
+        if handle.writes:
+            handle.raise_error()
+        await self._writing.sync(handle.file)
+
+    async def truncate(self, node: Node, size: int, fh: int | None) -> None:
+        """Give a file another size, open or not.  Cost: 1 round trip.  Raises: as `Share.change`."""
+        if fh is not None and not self._handle(fh).writes:
+            raise SmbError(f"file {fh} is not open to write", errno=posix.EINVAL)
+        file = self._table.get(node)
+        if file is not None and file.writer is not None:
+            await self._writing.resize(file, size)
             return
-        handle.file.opens -= 1
-        self._let_go(handle.file)
+        while True:
+            sent = self._nodes.ask(trio.current_time())
+            home, path = self._nodes.locate(node)
+            try:
+                stat = await home.share.change(path, Change(size=size), self.holder(node))
+            except SmbError:
+                if node.parent is None or not self._nodes.recent.overtook(node.parent, node.key, sent.number):
+                    self._nodes.doubt(node)
+                    raise
+                continue  # it was renamed here meanwhile
+            break
+        file = self._table.get(node)
+        if file is not None:
+            self._writing.resized(file, size)
+        else:
+            self._blocks.drop(node.ino)
+            node.pages = None
+        self._nodes.changed_here(node, stat, sent.at)
+
+    # -- attributes
+
+    async def change(self, node: Node, change: Change) -> bool:
+        """Change a file's attributes by a handle that may write, if there is one; what is dirty is written before.
+
+        A time so set stays, whatever is closed afterwards. False: there is none, `Share.change` is to be used.
+        Cost: 1 round trip, and 1 if anything waits.  Raises: as `OpenFile.change`.
+        """
+        file = self._table.get(node)
+        if file is None or file.writer is None:
+            return False
+        with file.writer as server:
+            await file.writes.drain()
+            await server.change(change)
+        file.own_changes = True
+        if change.written_ns is not None:
+            file.written_ns = None
+            file.time_shown = file.moves_time = False
+        return True
+
+    def shown(self, node: Node, stat: FileStat) -> FileStat:
+        """Return attributes with what was written here and is not on the server yet."""
+        file = self._table.get(node)
+        if file is None:
+            return stat
+        if file.writes.unsaved:
+            # A file whose data lies nowhere on disk is taken for a hole by tar and cp.
+            stat = stat._replace(size=file.size, allocation=max(stat.allocation, file.size))
+        if file.written_ns is not None:
+            file.time_shown = True
+            stat = stat._replace(written_ns=file.written_ns, changed_ns=file.written_ns)
+        return stat
+
+    def covers(self, node: Node) -> bool:
+        """Tell whether a grant makes what is known of a file good without a time limit: nobody else can change it."""
+        return self._table.covers(node)
+
+    def content_changed(self, node: Node, stat: FileStat) -> None:
+        """Hear that the server says otherwise of a file's content: let go of what was kept, unless it was us."""
+        file = self._table.get(node)
+        if file is not None:
+            gone = self._table.adopt_content(file, stat)
+        else:
+            self._blocks.drop(node.ino)
+            gone = node.pages is not None
+            node.pages = None
+        if gone:
+            self._kernel.invalidate_inode(node.ino, False)
+
+    def is_open(self, node: Node) -> bool:
+        """Tell whether a program has the file open."""
+        file = self._table.get(node)
+        return file is not None and file.opens > 0
+
+    def is_shared(self, node: Node) -> bool:
+        """Tell whether the file is open on the server, for whomever, or about to be so ahead of need."""
+        return self._table.get(node) is not None or node.ino in self._opening_ahead
+
+    def holder(self, node: Node) -> GrantHolder | None:
+        """Return who holds the grant on a file: what is done in its name does not break it."""
+        file = self._table.get(node)
+        return file.grant if file is not None and self._cached else None
+
+    # -- for others
+
+    async def settle(self, node: Node) -> None:
+        """Write out what is dirty of a file. What is refused is told to who wrote it."""
+        file = self._table.get(node)
+        if file is not None:
+            await file.writes.drain()
+
+    async def stand_aside(self, node: Node) -> None:
+        """Let none of our handles forbid that a file is renamed or removed: those kept for nobody are closed.
+
+        Cost: none, but as `OpenFile.stand_aside` for a handle of SMB1's OPEN_ANDX.
+        """
+        await self._table.stand_aside(node)
+
+    async def drain(self, deadline: float) -> Sequence[Unsaved]:
+        """Write everything out before the end, until `deadline`; return what could not be saved, which is logged."""
+        with trio.move_on_at(deadline):
+            async with trio.open_nursery() as nursery:
+                for file in self._table.all():
+                    nursery.start_soon(self._table.save, file)
+        unsaved = [
+            Unsaved(file.path, chunk.start, chunk.end - chunk.start, str(file.writes.error or "no answer in time"))
+            for file in self._table.all()
+            for chunk in file.writes.remains()
+        ]
+        for path, offset, length, reason in unsaved:
+            log.warning("file=%r %d bytes at offset %d are lost: %s", path, length, offset, reason)
+        return unsaved
 
     def will_open(self, node: Node) -> None:
         """Announce `open_ahead`, which a task yet to begin will call: who opens the file meanwhile waits for that."""
@@ -160,50 +342,16 @@ class OpenFiles:
         To be undone by `let_go_ahead`.  Cost and errors: as `open`.
         """
         try:
-            file = await self._hold(node)
-            file.ahead += 1
+            file, _ = await self._table.hold(node, read=True, write=False)
             return file
         finally:
             self._opening_ahead.pop(node.ino).set()
 
     def let_go_ahead(self, file: SharedFile) -> None:
         """Undo `open_ahead`. Waits for nothing."""
-        file.ahead -= 1
-        self._let_go(file)
+        self._table.let_go_user(file)
 
-    def close(self, share: Share, server: OpenFile) -> None:
-        """Give a handle back to the server, soon: many small files are closed in one message to the socket, not many.
-
-        At once where the handle may stand in others' way: one from OPEN_ANDX of SMB1 forbids deletion.
-        """
-        if Features.COMPOUND not in share.features:
-            self.spawn(server.aclose)
-            return
-        self._closing.append(server)
-        if len(self._closing) == 1:
-            self.spawn(self._close_soon)
-
-    async def _close_soon(self) -> None:
-        await trio.sleep(CLOSE_WITHIN_S)
-        closing, self._closing = self._closing, []
-        for server in closing:
-            await server.aclose()
-
-    def is_open(self, node: Node) -> bool:
-        """Tell whether a program has the file open."""
-        file = self._shared.get(node.ino)
-        return file is not None and file.opens > 0
-
-    def is_shared(self, node: Node) -> bool:
-        """Tell whether the file is open on the server, for whomever, or about to be so ahead of need."""
-        return node.ino in self._shared or node.ino in self._opening_ahead
-
-    def content_changed(self, node: Node, stat: FileStat) -> bool:
-        """Read another content of an open file from now on; False: it is not open."""
-        file = self._shared.get(node.ino)
-        if file is not None:
-            self._adopt_content(file, stat)
-        return file is not None
+    # -- inside
 
     def _handle(self, fh: int) -> Handle:
         try:
@@ -211,115 +359,33 @@ class OpenFiles:
         except KeyError:
             raise SmbError(f"no open file {fh}", errno=posix.EBADF) from None
 
-    # -- opening
-
-    async def _hold(self, node: Node) -> SharedFile:
-        self.nodes.pin(node)
-        try:
-            file = await self._shared_file(node)
-        except BaseException:
-            self.nodes.unpin(node)
-            raise
-        file.hold()
-        return file
-
-    def _let_go(self, file: SharedFile) -> None:
-        node = file.node
-        if not file.opens and not file.ahead:
-            if self._shared.get(node.ino) is file:
-                del self._shared[node.ino]
-            self._blocks.tidy(file.data)
-        file.let_go()
-        self.nodes.unpin(node)
-
-    async def _shared_file(self, node: Node) -> SharedFile:
-        file = self._shared.get(node.ino)
-        now = trio.current_time()
-        if file is not None:
-            # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
-            still_open = file.opens > 0 and self.nodes.nameless(node)
-            if still_open or self._lifetimes.left(node.asked.at, now) > 0:
-                return file
-        home, path = self.nodes.locate(node)
-        asked = self.nodes.ask(now)
-        intent = OpenIntent(self._first_bytes(node, home.share))
-        request = request_size(home.share.limits.read)
-        try:
-            server = await home.share.open(path, intent)
-        except NotFound:
-            self.nodes.lost(node, asked)
-            raise
-        # No await from here on: two opens at once must not make two shared files.
-        if self.nodes.nameless(node) or not self.nodes.refresh(node, server.stat, asked):
-            self.spawn(server.aclose)
-            raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
-        file = self._shared.get(node.ino)
-        if file is None:
-            file = self._shared[node.ino] = SharedFile(node, home.share, server, self, request)
-        else:
-            self.spawn(server.aclose)
-        self._adopt_content(file, node.stat())
-        if self._cached and server.first is not None:
-            self._blocks.put(file.data, server.first[: file.size])
-        return file
-
-    def _adopt_content(self, file: SharedFile, stat: FileStat) -> None:
-        file.size = stat.size
-        file.data = self._blocks.file(file.node.ino, version(stat))
-
-    def _first_bytes(self, node: Node, share: Share) -> int:
-        """Return how much of a file its open shall bring: all of a small one that is not here yet."""
-        stat = node.stat()
-        if not self._cached or not 0 < stat.size <= FIRST_BYTES:
-            return 0
-        if self._blocks.holds(node.ino, version(stat), stat.size):
-            return 0
-        return min(FIRST_BYTES, share.limits.read)
-
-    # -- reading
-
-    async def _read_missing(self, handle: Handle, offset: int, end: int) -> memoryview | bytes:
-        file = handle.file
-        data = file.data
-        self._blocks.misses += 1
-        wanted = (offset - offset % GRAIN, min(end + -end % GRAIN, file.size))
-        blocks, fresh = data.claim(*wanted, file.request)
-        self._blocks.fetch(fresh, file, ahead=False)
-        self._read_ahead(handle, offset, end)
-        result = await self._blocks.gather(blocks, offset, end)
-        if len(result) < end - offset and data is file.data:
-            await self._check_end(file, offset + len(result))
-        return result
-
-    async def _check_end(self, file: SharedFile, end: int) -> None:
-        """Find out why a file ended before its known size: only a file that was cut may read short.
-
-        Cost: 1 round trip.  Raises: SmbError with EIO if the server still says that there is more, and as `Share.stat`.
-        """
-        known = file.data.version
-        home, path = self.nodes.locate(file.node)
-        asked = self.nodes.ask(trio.current_time())
-        stat = await home.share.stat(path)
-        if self.nodes.refresh(file.node, stat, asked) and file.data.version == known and end < file.size:
-            raise SmbError(f"{path!r} ends at byte {end}, says the server, and has {file.size}", errno=posix.EIO)
-
-    def _read_ahead(self, handle: Handle, offset: int, end: int) -> None:
-        file = handle.file
-        requests = max(1, file.share.limits.in_flight - SPARE_REQUESTS)
-        room = min(self._blocks.room(), min(IN_FLIGHT, requests * file.request) - file.data.pending)
-        for start, stop in handle.readahead.advise(offset, end, file.size, max(0, room)):
-            _, fresh = file.data.claim(start, stop, file.request)
-            self._blocks.fetch(fresh, file, ahead=True)
-
-    async def _read_uncached(self, file: SharedFile, offset: int, length: int) -> memoryview | bytes:
-        blocks, fresh = self._blocks.passing(file.data.version).claim(offset, offset + length, file.request)
-        self._blocks.fetch(fresh, file, ahead=False)
-        return await self._blocks.gather(blocks, offset, offset + length)
+    def _opened(self, file: SharedFile, flags: int) -> Opened:
+        direct = not self._cached or bool(flags & os.O_DIRECT)
+        if self._loose:
+            # The kernel's writeback cache places appended bytes itself, and reads the rest of the pages it writes.
+            flags &= ~os.O_APPEND
+            if flags & os.O_ACCMODE == os.O_WRONLY and file.readable is not None:
+                flags = flags & ~os.O_ACCMODE | os.O_RDWR
+        handle = Handle(file, Readahead(file.read_request, self._readahead), flags, direct=direct)
+        file.opens += 1
+        file.write_opens += handle.writes
+        fh = next(self._numbers)
+        self._handles[fh] = handle
+        if not self._cached or (self._loose and not handle.reads):
+            return Opened(fh, direct_io=True, keep_cache=False)
+        node, content = file.node, file.data.version
+        kept = content is not UNKNOWN and node.pages == hash(content)
+        node.pages = None if content is UNKNOWN else hash(content)
+        return Opened(fh, direct_io=False, keep_cache=kept)
 
 
-def _refuse(node: Node, flags: int) -> None:
-    if flags & os.O_ACCMODE != os.O_RDONLY or flags & os.O_TRUNC:
-        raise SmbError("the mount is read-only", errno=posix.EROFS)
+def _wants(flags: int) -> tuple[bool, bool]:
+    """Return whether an open is to read, and to write; emptying a file is writing."""
+    mode = flags & os.O_ACCMODE
+    return mode != os.O_WRONLY, mode != os.O_RDONLY or bool(flags & os.O_TRUNC)
+
+
+def _refuse(node: Node) -> None:
     kind = node.stat().kind
     if kind is Kind.DIRECTORY:
         raise SmbError(f"{node.name!r} is a folder", errno=posix.EISDIR)

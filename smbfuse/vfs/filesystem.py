@@ -97,7 +97,7 @@ class Filesystem:
 
     async def _start(self) -> None:
         self._nodes = NodeTable(await make_root(self._source, self._view), self)
-        self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn)
+        self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn, self._kernel)
         self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entry)
         self._speculation = Speculation(
             self._nodes, self._directories, self._files, self._blocks, self._lifetimes, self._spawn
@@ -361,12 +361,7 @@ class Filesystem:
 
     def content_changed(self, node: Node, stat: FileStat) -> None:
         """Let go of what was kept of a file's former content."""
-        if not self._files.content_changed(node, stat):
-            self._blocks.drop(node.ino)
-            if node.pages is None:
-                return
-        node.pages = None
-        self._kernel.invalidate_inode(node.ino, False)
+        self._files.content_changed(node, stat)
 
     def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None:
         """Let the kernel ask again for a name, and us."""

@@ -17,13 +17,15 @@ from smbfuse.share import Features, Kind
 from smbfuse.vfs.attrs import Lifetimes, kind_and_size
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.directory import OpenDirectories
-from smbfuse.vfs.file import FIRST_BYTES, OpenFiles, SharedFile
+from smbfuse.vfs.file import OpenFiles
+from smbfuse.vfs.filetable import FIRST_BYTES
 from smbfuse.vfs.guesses import LARGEST_WINDOW, WINDOW_BYTES, MissedLookups, Siblings
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.listing import Listing
 from smbfuse.vfs.names import to_wtf8
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import SpeculationStatistics
+from smbfuse.vfs.sharedfile import SharedFile
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +146,12 @@ class Speculation:
             self._begin(folder, walk.listing, name)
         if ran and not walk.siblings.running:
             self._drop(folder)
+
+    def let_go(self, node: Node) -> None:
+        """Hear that a file is to be removed or renamed: it is not held open for a program that may come."""
+        held = self._held.pop(node.ino, None)
+        if held is not None:
+            self._files.let_go_ahead(held.file)
 
     def _walk(self, folder: Folder) -> _Walk | None:
         """Return the guesses about a folder, made anew from a newer listing unless they are just proving right."""

@@ -2,7 +2,6 @@
 
 import errno
 import itertools
-import os
 import random
 
 import pytest
@@ -297,16 +296,6 @@ async def test_open_of_a_name_that_is_gone(mount: Mount) -> None:
     with pytest.raises(NotFound):
         await mounted.fs.open(ino, 0)
     assert await mounted.ino("f") == 0
-
-
-@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC])
-async def test_nothing_is_opened_for_writing(mount: Mount, flags: int) -> None:
-    share = MemShare()
-    share.add("f")
-    mounted = await mount(share)
-    with pytest.raises(SmbError) as refused:
-        await mounted.fs.open(await mounted.ino("f"), flags)
-    assert refused.value.errno == errno.EROFS
 
 
 async def test_only_files_are_opened(mount: Mount) -> None:

@@ -1,0 +1,93 @@
+"""Handles that nobody needs any longer: given back together, or kept for a while because they may be needed again."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from smbfuse.share import Features, OpenFile
+from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.sharedfile import SharedFile
+
+CLOSE_WITHIN_S: Final = 0.01  # files closed one after the other are closed on the server together
+KEPT_MAX: Final = 256  # files that stay open for nobody; the server has a bound too
+
+
+class Closing:
+    """Gives handles back to the server soon: many small files are closed in one message to the socket, not many.
+
+    At once where a handle may stand in others' way: one from OPEN_ANDX of SMB1 forbids deletion.
+    """
+
+    def __init__(self, spawn: Spawn) -> None:
+        self._spawn = spawn
+        self._waiting: list[tuple[int, OpenFile]] = []  # with the inode
+
+    def close(self, file: SharedFile, server: OpenFile) -> None:
+        """Give a handle back. Plain: it happens in a task."""
+        if file.at_once or Features.COMPOUND not in file.share.features:
+            self._spawn(server.aclose)
+            return
+        self._waiting.append((file.node.ino, server))
+        if len(self._waiting) == 1:
+            self._spawn(self._close_soon)
+
+    async def close_now(self, ino: int) -> None:
+        """Give back now what waits of a file, because its handles stand in the way of something."""
+        now = [server for waiting, server in self._waiting if waiting == ino]
+        if now:
+            self._waiting[:] = [one for one in self._waiting if one[0] != ino]
+            for server in now:
+                await server.aclose()
+
+    async def _close_soon(self) -> None:
+        await trio.sleep(CLOSE_WITHIN_S)
+        waiting, self._waiting = self._waiting, []
+        for _, server in waiting:
+            await server.aclose()
+
+
+class Kept:
+    """Files that stay open on the server for a while after their last close here, by a grant that allows it."""
+
+    def __init__(self, keep_s: float, expired: Callable[[SharedFile], None], spawn: Spawn) -> None:
+        self._keep_s = keep_s
+        self._expired = expired
+        self._spawn = spawn
+        self._until: OrderedDict[SharedFile, float] = OrderedDict()
+        self._ticking = False
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def keep(self, file: SharedFile) -> bool:
+        """Keep a file until its time is over; False: none are kept."""
+        if self._keep_s <= 0:
+            return False
+        self._until[file] = trio.current_time() + self._keep_s
+        self._until.move_to_end(file)
+        if len(self._until) > KEPT_MAX:
+            self._expire(next(iter(self._until)))
+        if not self._ticking:
+            self._ticking = True
+            self._spawn(self._tick)
+        return True
+
+    def take(self, file: SharedFile) -> None:
+        """Hear that somebody needs the file again, or that it is closed."""
+        self._until.pop(file, None)
+
+    def _expire(self, file: SharedFile) -> None:
+        del self._until[file]
+        self._expired(file)
+
+    async def _tick(self) -> None:
+        try:
+            while self._until:
+                await trio.sleep_until(next(iter(self._until.values())))
+                now = trio.current_time()
+                for file in [file for file, until in self._until.items() if until <= now]:
+                    self._expire(file)
+        finally:
+            self._ticking = False

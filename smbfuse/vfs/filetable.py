@@ -1,0 +1,360 @@
+"""Which files are open on the server: each once, whoever has it open here; how they are opened, and when closed.
+
+A file leaves the table some time after its last close here. First what is dirty is written. Then it is given the time
+of its last write here, if anybody was shown that: servers set the write time once more when a handle that wrote is
+closed [MS-FSA 2.1.4.17], and a program that compares times (make, git, an editor) would take that for another change.
+A file that is worth its pages is asked for its attributes, which tell later whether they are still its content. Then it
+stays open for a while if a grant allows it, because many files are opened again at once; a small one that was just
+written does not: opening it again costs less than all this.
+"""
+
+import contextlib
+import dataclasses
+import errno as posix
+import logging
+import math
+from collections.abc import AsyncIterator
+from typing import Final
+
+import trio
+
+from smbfuse.config import Cache, CacheMode
+from smbfuse.errors import Denied, NotFound, SmbError
+from smbfuse.share import Caching, Change, FileStat, OpenFile, OpenIntent, Share
+from smbfuse.vfs.attrs import Lifetimes, version
+from smbfuse.vfs.blocks import BlockCache, Spawn
+from smbfuse.vfs.breaks import Breaks
+from smbfuse.vfs.budget import Budget
+from smbfuse.vfs.closing import Closing, Kept
+from smbfuse.vfs.grants import READING, WRITING, Grant
+from smbfuse.vfs.inode import Node
+from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.posix import KernelCache
+from smbfuse.vfs.sharedfile import UNKNOWN, SharedFile
+
+log = logging.getLogger(__name__)
+
+FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
+
+
+class FileTable:
+    """All shared files, by inode. Implements `sharedfile.Owner` and `breaks.Keeper`."""
+
+    def __init__(
+        self,
+        nodes: NodeTable,
+        blocks: BlockCache,
+        cache: Cache,
+        lifetimes: Lifetimes,
+        kernel: KernelCache,
+        spawn: Spawn,
+    ) -> None:
+        self.cached = cache.mode is not CacheMode.NONE
+        self.loose = cache.mode is CacheMode.LOOSE
+        self.budget = Budget(cache.dirty_limit, spawn)
+        self._nodes = nodes
+        self._blocks = blocks
+        self._lifetimes = lifetimes
+        self._kernel = kernel
+        self._spawn = spawn
+        self._files: dict[int, SharedFile] = {}
+        self._closing = Closing(spawn)
+        self._kept = Kept(cache.close_timeout_s, self._end, spawn)
+        self._breaks = Breaks(nodes, blocks, kernel, self, spawn)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def get(self, node: Node) -> SharedFile | None:
+        """Return a file that is open on the server; None: it is not."""
+        return self._files.get(node.ino)
+
+    def all(self) -> list[SharedFile]:
+        """Return every file that is open on the server."""
+        return list(self._files.values())
+
+    def path_of(self, node: Node) -> str:
+        """Return what a log calls a file: its path, or its last name if it has none any longer."""
+        try:
+            return self._nodes.locate(node)[1]
+        except SmbError:
+            return node.name
+
+    # -- opening
+
+    async def hold(
+        self, node: Node, *, read: bool, write: bool, truncate: bool = False, join_until: float = math.inf
+    ) -> tuple[SharedFile, bool]:
+        """Count one more user of a file, opened on the server if need be; tell whether the open has emptied it.
+
+        That it does with `truncate`, unless the file was open already: writes may be under way then. `join_until` is
+        when an open by somebody else that is under way is no longer waited for. To be undone by `let_go_user`.
+        Cost: none if it is open for this and its attributes are good, else 1 round trip.
+        Raises: as `OpenFiles.open`.
+        """
+        file = self._files.get(node.ino) or self._enter(node, self._nodes.locate(node)[0].share, Grant())
+        file.users += 1
+        file.hold()
+        self._kept.take(file)
+        emptied = False
+        try:
+            if file.opening.locked() or not self._suits(file, read=read, write=write):
+                async with self._turn(file, join_until):
+                    if not self._suits(file, read=read, write=write):
+                        emptied = truncate and not file.handles()
+                        await self._open(file, read=read, write=write, truncate=emptied)
+        except BaseException:
+            self.let_go_user(file)
+            raise
+        return file, emptied
+
+    def adopt(self, node: Node, share: Share, server: OpenFile, grant: Grant, *, write: bool) -> SharedFile:
+        """Take over a file that was opened elsewhere, with one user; see `hold`."""
+        file = self._files.get(node.ino)
+        if file is None:
+            file = self._enter(node, share, grant)
+        elif file.grant is not grant:
+            # The name led to a file that is open here under another one. Its former grant was broken by this open.
+            file.grant = grant
+            for handle in file.handles():
+                handle.retire()
+            file.reader = file.writer = None
+        file.users += 1
+        file.hold()
+        self._kept.take(file)
+        file.attach(server, reads=True, writes=write)
+        self.adopt_content(file, server.stat)
+        grant.tell(self._breaks.listener(file))
+        return file
+
+    def let_go_user(self, file: SharedFile) -> None:
+        """Undo one `hold` or `adopt`. The last one begins the end of the file, and waits for nothing."""
+        file.users -= 1
+        if not file.users:
+            self._finish_later(file)
+        file.let_go()
+
+    def written(self, file: SharedFile) -> None:
+        """Hear that nobody has the file open to write any longer."""
+        if file.users:
+            self._finish_later(file)
+
+    # -- content
+
+    def covers(self, node: Node) -> bool:
+        """Tell whether what is known of a file is good without a time limit; see `OpenFiles.covers`."""
+        file = self._files.get(node.ino)
+        return file is not None and file.covered and (not file.moves_time or file.written_ns is not None)
+
+    def adopt_content(self, file: SharedFile, stat: FileStat) -> bool:
+        """Take what the server says of a file's content; True: it is another than before, and what was kept is gone."""
+        file.server_size = stat.size
+        file.size = max(stat.size, file.writes.end) if file.writes.unsaved else stat.size
+        node, data, new = file.node, file.data, version(stat)
+        if file.purging or data.version == new:
+            return False
+        own = file.covered or (self.loose and file.own_changes)
+        file.own_changes = file.own_changes and file.writes.unsaved
+        if own or (data.version is UNKNOWN and node.pages is None and not data.blocks()):
+            data.version = new
+            if node.pages is not None:
+                node.pages = hash(new)
+            return False
+        file.data = self._blocks.file(node.ino, new)
+        node.pages = None
+        return True
+
+    def wrote(self, file: SharedFile, start: int, end: int | None) -> None:
+        """Hear that a range of a file, by default all from `start` on, was changed on the server by us."""
+        node = file.node
+        self._blocks.cut(file.data, start, end)
+        size = file.server_size
+        stat = node.stat()
+        self._nodes.changed_here(node, stat._replace(size=size, allocation=max(stat.allocation, size)))
+        if file.written_ns is None:
+            self._nodes.doubt(node)
+        if self.cached and not self.loose and not file.covered and not file.purging and not file.ended:
+            # Nobody can tell whose change the next version will be, so what is here is not kept across it.
+            self._blocks.drop(node.ino)
+            file.data = self._blocks.file(node.ino, UNKNOWN)
+            node.pages = None
+            self._kernel.invalidate_inode(node.ino, False)
+
+    # -- closing
+
+    def close(self, file: SharedFile, server: OpenFile) -> None:
+        """Give a handle back to the server, soon; see `Closing`."""
+        self._closing.close(file, server)
+
+    async def stand_aside(self, node: Node) -> None:
+        """Let nothing of ours forbid that a file is renamed or removed; see `OpenFiles.stand_aside`."""
+        file = self._files.get(node.ino)
+        if file is not None:
+            if not file.users:
+                await file.writes.drain()
+                self.give_up(file)
+            for handle in file.handles():
+                with handle as server:
+                    await server.stand_aside()
+        await self._closing.close_now(node.ino)
+
+    def give_up(self, file: SharedFile) -> None:
+        """Close a file at once, unless somebody has it open, or it is not all written."""
+        if not file.users and not file.writes.unsaved and not file.ended:
+            file.at_once = True
+            self._end(file)
+
+    def let_go(self, file: SharedFile) -> None:
+        """Hear that no transfer of a file is under way, and nobody uses it."""
+        if file.ended:
+            file.detach()
+            self._nodes.unpin(file.node)
+
+    async def settle_times(self, file: SharedFile) -> None:
+        """Give a file on the server the time that was shown here; learn what its attributes are then.
+
+        Cost: none for a small file whose time nobody has asked for; else 1 round trip or 2.
+        """
+        written_ns = file.written_ns
+        if file.writer is not None and (file.time_shown or file.size > FIRST_BYTES):
+            try:
+                with file.writer as server:
+                    if written_ns is not None:
+                        await server.change(Change(written_ns=written_ns))
+                        file.moves_time = False
+                    if file.own_changes and file.covered and not file.moves_time:
+                        sent = trio.current_time()
+                        stat = await server.refresh()
+                        if not file.writes.unsaved and file.covered:
+                            self._nodes.changed_here(file.node, stat, sent)
+                            self.adopt_content(file, stat)
+            except SmbError as error:
+                log.debug("file=%r keeps the server's times: %s", file.path, error)
+        if file.written_ns == written_ns:
+            file.written_ns = None
+            file.time_shown = False
+
+    async def save(self, file: SharedFile) -> None:
+        """Write out everything of a file that the server is to know of it."""
+        await file.writes.drain()
+        await self.settle_times(file)
+
+    # -- inside: opening
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, file: SharedFile, until: float) -> AsyncIterator[None]:
+        """Wait for one's turn to open a file, but not behind an open that hangs."""
+        with trio.move_on_at(until):
+            await file.opening.acquire()
+        try:
+            yield
+        finally:
+            if file.opening.statistics().owner is trio.lowlevel.current_task():
+                file.opening.release()
+
+    def _enter(self, node: Node, share: Share, grant: Grant) -> SharedFile:
+        stat = node.stat()
+        data = self._blocks.file(node.ino, version(stat))
+        file = SharedFile(self, node, share, grant, data, stat.size, self.budget)
+        self._files[node.ino] = file
+        self._nodes.pin(node)
+        return file
+
+    def _suits(self, file: SharedFile, *, read: bool, write: bool) -> bool:
+        """Tell whether an open needs nothing of the server."""
+        if not file.can(read=read, write=write):
+            return False
+        # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
+        still_open = file.opens > 0 and self._nodes.nameless(file.node)
+        left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())
+        return still_open or self.covers(file.node) or left_s > 0
+
+    async def _open(self, file: SharedFile, *, read: bool, write: bool, truncate: bool) -> None:
+        node = file.node
+        home, path = self._nodes.locate(node)
+        asked = self._nodes.ask(trio.current_time())
+        intent = OpenIntent(
+            # Who writes a part of a page needs the rest of it.
+            read=True,
+            write=write,
+            first_bytes=self._first_bytes(node, home.share) if read and not truncate else 0,
+            truncate=truncate,
+            holder=file.grant if self.cached else None,
+            wanted=WRITING if write else READING,
+        )
+        reads = True
+        try:
+            try:
+                server = await home.share.open(path, intent)
+            except Denied as error:
+                if read or error.errno == posix.EROFS:
+                    raise
+                reads = False
+                server = await home.share.open(path, dataclasses.replace(intent, read=False))
+        except NotFound:
+            self._nodes.lost(node, asked)
+            raise
+        # No await from here on: what is found here must still be so when it is entered.
+        if self._nodes.nameless(node) or not self._nodes.refresh(node, server.stat, asked):
+            self._spawn(server.aclose)
+            raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
+        if self.adopt_content(file, node.stat()):
+            self._kernel.invalidate_inode(node.ino, False)
+        file.attach(server, reads=reads, writes=write)
+        file.grant.tell(self._breaks.listener(file))
+        if self.cached and server.first is not None and not file.writes.unsaved:
+            self._blocks.put(file.data, server.first[: file.size])
+
+    def _first_bytes(self, node: Node, share: Share) -> int:
+        """Return how much of a file its open shall bring: all of a small one that is not here yet."""
+        stat = node.stat()
+        if not self.cached or not 0 < stat.size <= FIRST_BYTES:
+            return 0
+        if self._blocks.holds(node.ino, version(stat), stat.size):
+            return 0
+        return min(FIRST_BYTES, share.limits.read)
+
+    # -- inside: closing
+
+    def _finish_later(self, file: SharedFile) -> None:
+        if file.writes.unsaved or file.written_ns is not None:
+            file.hold()
+            self._spawn(self._finish, file)
+        else:
+            self._rest(file)
+
+    async def _finish(self, file: SharedFile) -> None:
+        try:
+            await file.writes.drain()
+            if not file.write_opens:
+                await self.settle_times(file)
+            self._rest(file)
+        finally:
+            file.let_go()
+
+    def _rest(self, file: SharedFile) -> None:
+        """Keep a file that nobody uses any longer open for a while, or close it."""
+        if file.users or file.ended:
+            return
+        for chunk in file.writes.abandon():
+            length = chunk.end - chunk.start
+            log.warning(
+                "file=%r %d bytes at offset %d are given up: the file is closed", file.path, length, chunk.start
+            )
+        if Caching.HANDLE in file.grant.current and file.handles() and not file.moves_time and self._kept.keep(file):
+            return
+        self._end(file)
+
+    def _end(self, file: SharedFile) -> None:
+        self._kept.take(file)
+        file.ended = True
+        node = file.node
+        del self._files[node.ino]
+        if file.moves_time or file.own_changes:
+            # Which version the server will call the content that we have written, nobody knows.
+            self._blocks.drop(node.ino)
+            node.pages = None
+            self._nodes.doubt(node)
+        self._blocks.tidy(file.data)
+        file.hold()
+        file.let_go()

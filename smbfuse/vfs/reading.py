@@ -1,0 +1,88 @@
+"""Reads that one block in memory does not answer: what is fetched for them, and what is laid over it."""
+
+import errno as posix
+
+import trio
+
+from smbfuse.errors import SmbError
+from smbfuse.vfs.blocks import GRAIN, BlockCache
+from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.sharedfile import IN_FLIGHT, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
+
+_UNKNOWN_PAGES = hash(UNKNOWN)
+
+
+class Reading:
+    """Joins open files to the block cache and their read-ahead."""
+
+    def __init__(self, nodes: NodeTable, blocks: BlockCache) -> None:
+        self._nodes = nodes
+        self._blocks = blocks
+
+    async def missing(self, handle: Handle, offset: int, end: int) -> memoryview | bytes:
+        """Read what is not, or not all, in one block."""
+        file = handle.file
+        data = file.data
+        self._blocks.misses += 1
+        if data.version is UNKNOWN:
+            file.node.pages = _UNKNOWN_PAGES  # the kernel has some now: to be dropped with the next version
+        wanted = (offset - offset % GRAIN, min(end + -end % GRAIN, file.size))
+        blocks, fresh = data.claim(*wanted, file.read_request)
+        self._blocks.fetch(fresh, file, ahead=False)
+        self.ahead(handle, offset, end)
+        result = await self._blocks.gather(blocks, offset, end)
+        if len(result) < end - offset and data is file.data:
+            await self._check_end(file, offset + len(result))
+        return result
+
+    def ahead(self, handle: Handle, offset: int, end: int) -> None:
+        """Fetch what will be read next, by the looks of it."""
+        file = handle.file
+        requests = max(1, file.share.limits.in_flight - SPARE_REQUESTS)
+        room = min(self._blocks.room(), min(IN_FLIGHT, requests * file.read_request) - file.data.pending)
+        for start, stop in handle.readahead.advise(offset, end, file.server_size, max(0, room)):
+            _, fresh = file.data.claim(start, stop, file.read_request)
+            self._blocks.fetch(fresh, file, ahead=True)
+
+    async def over(self, handle: Handle, offset: int, end: int) -> memoryview | bytes:
+        """Read while there are bytes that are not on the server yet: they are laid over what the server has.
+
+        What was never written is zeros: the server's file may end before it.
+        Cost: none if all of it was written here, else as any read.
+        """
+        file = handle.file
+        pieces = file.writes.overlay(offset, end)
+        if pieces and pieces[-1].start <= offset and end <= pieces[-1].end:
+            start = pieces[-1].start
+            return memoryview(pieces[-1].data)[offset - start : end - start]
+        if file.can(read=True, write=False) and offset < file.server_size:
+            result = bytearray(end - offset)
+            data = file.data
+            stop = min(end, file.server_size)
+            blocks, fresh = data.claim(offset, stop, file.read_request)
+            self._blocks.fetch(fresh, file, ahead=False)
+            below = await self._blocks.gather(blocks, offset, stop)
+            result[: len(below)] = below
+        else:
+            result = bytearray(end - offset)
+        for piece in pieces:
+            result[piece.start - offset : piece.end - offset] = piece.data
+        return memoryview(result)
+
+    async def uncached(self, file: SharedFile, offset: int, length: int) -> memoryview | bytes:
+        """Read from the server, whatever is here; several requests at once."""
+        blocks, fresh = self._blocks.passing(file.data.version).claim(offset, offset + length, file.read_request)
+        self._blocks.fetch(fresh, file, ahead=False)
+        return await self._blocks.gather(blocks, offset, offset + length)
+
+    async def _check_end(self, file: SharedFile, end: int) -> None:
+        """Find out why a file ended before its known size: only a file that was cut may read short.
+
+        Cost: 1 round trip.  Raises: SmbError with EIO if the server still says that there is more, and as `Share.stat`.
+        """
+        known = file.data.version
+        home, path = self._nodes.locate(file.node)
+        asked = self._nodes.ask(trio.current_time())
+        stat = await home.share.stat(path)
+        if self._nodes.refresh(file.node, stat, asked) and file.data.version == known and end < file.server_size:
+            raise SmbError(f"{path!r} ends at byte {end}, says the server, and has {file.server_size}", errno=posix.EIO)
