@@ -23,7 +23,6 @@ from smbfuse.config import View
 from smbfuse.errors import Busy, Denied, Exists, SmbError, StatusError
 from smbfuse.share import Creation, Features, FileStat, Kind, OpenIntent
 from smbfuse.vfs.blocks import Spawn
-from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node, is_below
 from smbfuse.vfs.modes import FILE_TYPES
@@ -50,7 +49,6 @@ class Changes:
         nodes: NodeTable,
         names: Namespace,
         files: OpenFiles,
-        directories: OpenDirectories,
         removal: Removal,
         attributes: AttributeChanges,
         view: View,
@@ -59,7 +57,6 @@ class Changes:
         self._nodes = nodes
         self._names = names
         self._files = files
-        self._directories = directories
         self._removal = removal
         self._attributes = attributes
         self._view = view
@@ -208,14 +205,20 @@ class Changes:
                 target = there  # it is spelled in another mapping
         hidden = None
         try:
-            await self._files.stand_aside(node)
-            if isinstance(node, Folder) and Features.POSIX not in source.home.share.features:
-                for below in self._nodes.pinned_below(node):
-                    await self._files.stand_aside(below)
-                await self._directories.stand_aside(node)
-            if replaced is None or keep:
-                await self._send(source, node, target, replace=not keep)
-            else:
+            if Features.POSIX not in source.home.share.features:
+                await self._names.stand_aside(node)
+            if replaced is None:
+                try:
+                    await self._send(source, node, target, replace=not keep)
+                except (Denied, Busy):
+                    # There may be something that nobody has looked up: another client has just put it there.
+                    known = None if keep else await self._names.find(target.folder, target.shown)
+                    if known is None or known[1] is node:
+                        raise
+                    target, replaced = known
+            elif keep:
+                await self._send(source, node, target, replace=False)
+            if replaced is not None and not keep:
                 hidden = await self._replace(source, node, target, replaced)
         except BaseException:
             self._names.doubt(source, target)
@@ -235,7 +238,7 @@ class Changes:
             raise SmbError(f"{target.name!r} is a folder", errno=posix.EISDIR)
         if isinstance(node, Folder) and not isinstance(replaced, Folder):
             raise SmbError(f"{target.name!r} is no folder", errno=posix.ENOTDIR)
-        await self._files.stand_aside(replaced)
+        await self._names.stand_aside(replaced)
         if Features.POSIX in source.home.share.features:
             await self._send(source, node, target, replace=True)
             return None

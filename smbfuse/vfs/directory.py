@@ -123,10 +123,19 @@ class OpenDirectories:
             return None
         return listing
 
-    def doubt(self, folder: Folder, key: str, number: int, *, appeared: bool = False) -> None:
+    def doubt(self, folder: Folder, key: str, number: int) -> None:
         """Hear that a name does not stand any longer for what it did when questions below `number` were asked.
 
-        `appeared`: there may be a name that a listing of that time does not have.
+        Who reads an older listing goes on to see the folder as it was then.
+        """
+        listing = self._listings.get(folder.ino)
+        if listing is not None:
+            listing.doubt(key, number)
+
+    def changed(self, folder: Folder, key: str, number: int, *, appeared: bool) -> None:
+        """Hear that we have changed a name: nobody shall see it here as it was before question `number`.
+
+        `appeared`: there may be a name that no listing of that time has.
         """
         for listing in self._in_use.get(folder.ino, ()):
             listing.doubt(key, number)

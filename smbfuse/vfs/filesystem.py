@@ -105,11 +105,11 @@ class Filesystem:
         self._lookup = Lookup(
             self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories, self._speculation
         )
-        names = Namespace(self._nodes, self._absent, self._directories, self._lookup)
+        names = Namespace(self._nodes, self._absent, self._files, self._directories, self._lookup, self._speculation)
         self._removal = Removal(self._nodes, names, self._files, self._directories, self._spawn)
         self._attributes = AttributeChanges(self._nodes, self._files, self._lookup, self._view)
         self._changes = Changes(
-            self._nodes, names, self._files, self._directories, self._removal, self._attributes, self._view, self._spawn
+            self._nodes, names, self._files, self._removal, self._attributes, self._view, self._spawn
         )
         self._xattrs = ExtendedAttributes(self._nodes, self._view, self.getattr)
         if self._source.whole_server:
@@ -121,15 +121,22 @@ class Filesystem:
 
     # -- names and attributes
 
-    async def lookup(self, parent: int, name: bytes) -> Entry:
+    async def lookup(self, parent: int, name: bytes, renaming: Callable[[], bool] = lambda: False) -> Entry:
         """Return what a name stands for and count one lookup of it; `stat.ino` 0: nothing, to be kept as well.
 
+        `renaming` tells whether it is asked for to be renamed onto. What is there in another case is then not found:
+        the kernel would have nothing to rename where it is the same file, and the server finds it all the same.
         Cost: 1 round trip; none while what is known of the name is good. A name that only a listing can tell (see
         `names.needs_listing`) may cost the listing.
-        Raises: SmbError with ESTALE or ENOTDIR for the folder, and as `Share.stat`.
+        Raises: SmbError with ESTALE or ENOTDIR for the folder, ENAMETOOLONG, and as `Share.stat`.
         """
-        node = await self._lookup.find(self._nodes.folder(parent), name)
-        return Entry(ABSENT, 0, self._lifetimes.attributes_s, 0.0) if node is None else self._counted(node)
+        folder = self._nodes.folder(parent)
+        node = await self._lookup.find(folder, name)
+        if node is None:
+            return Entry(ABSENT, 0, self._lifetimes.attributes_s, 0.0)
+        if self._lookup.is_respelled(folder, node, name) and renaming():
+            return Entry(ABSENT, 0, 0.0, 0.0)
+        return self._counted(node)
 
     async def getattr(self, ino: int) -> Entry:
         """Return the attributes of an inode.
@@ -347,6 +354,7 @@ class Filesystem:
             inodes=len(self._nodes),
             open_files=len(self._files),
             open_directories=len(self._directories),
+            unsaved=self._files.unsaved_bytes,
             absent_names=len(self._absent),
             attribute_hits=self._lookup.hits,
             attribute_misses=self._lookup.misses,

@@ -83,6 +83,13 @@ class Lookup:
             raise SmbError(f"a name of {len(name)} bytes", errno=posix.ENAMETOOLONG)
         return await (self._find_share(folder, name) if is_server_root(folder) else self._find_file(folder, name))
 
+    def is_respelled(self, folder: Folder, node: Node, name: bytes) -> bool:
+        """Tell whether the kernel asks for the name of a node in another case than the server has it."""
+        if node.parent is not folder or is_server_root(folder):
+            return False
+        names = self._nodes.locate(folder)[0].names
+        return names.shown(node.name) != name and node.key in map(names.key, names.spellings(name))
+
     def spellings(self, folder: Folder, name: bytes) -> tuple[str, ...]:
         """Return what a name in a folder may be called on the server, likeliest first; those that we hide left out."""
         home, _ = self._nodes.locate(folder)

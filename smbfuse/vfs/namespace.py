@@ -22,10 +22,12 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import FileStat
 from smbfuse.vfs.attrs import AbsentNames, Asked
 from smbfuse.vfs.directory import OpenDirectories
+from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.lookup import Lookup, is_server_root
 from smbfuse.vfs.names import NAME_MAX
 from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.speculation import Speculation
 
 T = TypeVar("T")
 
@@ -47,11 +49,21 @@ class Place(NamedTuple):
 class Namespace:
     """Finds what a change is about, and records what it has done."""
 
-    def __init__(self, nodes: NodeTable, absent: AbsentNames, directories: OpenDirectories, lookup: Lookup) -> None:
+    def __init__(
+        self,
+        nodes: NodeTable,
+        absent: AbsentNames,
+        files: OpenFiles,
+        directories: OpenDirectories,
+        lookup: Lookup,
+        speculation: Speculation,
+    ) -> None:
         self._nodes = nodes
         self._absent = absent
+        self._files = files
         self._directories = directories
         self._lookup = lookup
+        self._speculation = speculation
 
     # -- before a change
 
@@ -80,12 +92,15 @@ class Namespace:
         folder, _ = self._folder(folder_ino)
         if name in (b".", b".."):
             raise SmbError(f"{name!r} cannot be changed", errno=posix.EINVAL)
-        found = self.known(folder, name)
-        if found is None and await self._lookup.find(folder, name) is not None:
-            found = self.known(folder, name)
+        found = self.known(folder, name) or await self.find(folder, name)
         if found is None:
             raise SmbError(f"no {name!r} in {folder.name!r}", errno=posix.ENOENT)
         return found
+
+    async def find(self, folder: Folder, name: bytes) -> tuple[Place, Node] | None:
+        """Return the place of a name and what it stands for now; None: nothing.  Cost and errors: as `existing`."""
+        node = await self._lookup.find(folder, name)
+        return None if node is None else self.known(folder, name)
 
     def known(self, folder: Folder, name: bytes) -> tuple[Place, Node] | None:
         """Return what a name is known to stand for, however long ago that was learnt; None: nothing is known of it."""
@@ -100,6 +115,18 @@ class Namespace:
         """Return the path of a name, now.  Raises: SmbError (ESTALE: its folder is gone)."""
         _, path = self._nodes.locate(place.folder)
         return f"{path}/{place.name}" if path else place.name
+
+    async def stand_aside(self, node: Node) -> None:
+        """Let no handle of ours forbid that a file or folder is renamed or removed: see `OpenFiles.stand_aside`.
+
+        For a folder that goes for what is open below it, too.
+        """
+        self._speculation.let_go(node)
+        await self._files.stand_aside(node)
+        if isinstance(node, Folder):
+            for below in self._nodes.pinned_below(node):
+                await self.stand_aside(below)
+            await self._directories.stand_aside(node)
 
     # -- the change
 
@@ -191,7 +218,7 @@ class Namespace:
     def _note(self, place: Place, *, appeared: bool = False) -> None:
         number = self._nodes.ask(-math.inf).number
         self._nodes.recent.note(place.folder, place.key, number)
-        self._directories.doubt(place.folder, place.key, number, appeared=appeared)
+        self._directories.changed(place.folder, place.key, number, appeared=appeared)
         if place.folder.aliases is not None:
             place.folder.aliases.pop(place.shown, None)
         self._nodes.doubt(place.folder)

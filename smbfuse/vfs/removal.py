@@ -65,7 +65,7 @@ class Removal:
                 self._names.removed(place)
                 await self.finish(hidden, node)
             else:
-                await self._files.stand_aside(node)
+                await self._names.stand_aside(node)
                 await self._remove(place.home, self._names.path(place), node)
                 self._names.removed(place)
         except BaseException:
@@ -103,7 +103,7 @@ class Removal:
 
         Cost: 1 round trip.  Raises: as `Share.rename`.
         """
-        await self._files.stand_aside(node)
+        await self._names.stand_aside(node)
         home = place.home
         path = self._names.path(place)
         above = path[: len(path) - len(place.name)]
