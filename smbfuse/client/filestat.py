@@ -41,6 +41,8 @@ _KIND_BY_NFS_TYPE: Final = {
     int(NfsType.BLOCK): Kind.BLOCK_DEVICE,
 }
 
+DEVICES: Final = frozenset({Kind.BLOCK_DEVICE, Kind.CHARACTER_DEVICE})
+
 NT_PREFIX: Final = "\\??\\"
 DRIVES_AT: Final = "/mnt"  # where a link to C:\ leads, as the kernel client has it by default
 
@@ -110,10 +112,11 @@ def of_create(created: CreateResponse, *, file_id: int, volume_id: int | None) -
     )
 
 
-def link_target(point: ReparsePoint, path: str) -> str:
+def link_target(point: ReparsePoint, path: str, *, posix: bool = False) -> str:
     """Return where a link leads, components joined by '/'.
 
-    An absolute Windows path becomes /mnt/c/…, a UNC path //server/share/….
+    An absolute Windows path becomes /mnt/c/…, a UNC path //server/share/…. `posix`: the server's paths are POSIX' own,
+    where a backslash is a character of a name.
     Raises: WrongKind (EINVAL: no link), Unsupported (a kind of reparse point that nobody here reads).
     """
     if isinstance(point, MountPointReparse) or (isinstance(point, NfsReparse) and point.inode_type != NfsType.SYMLINK):
@@ -121,7 +124,9 @@ def link_target(point: ReparsePoint, path: str) -> str:
     if isinstance(point, WslSymlinkReparse | NfsReparse):
         target = point.target
     elif isinstance(point, SymlinkReparse):
-        target = point.substitute_name.replace("\\", "/") if point.relative else _posix(point.substitute_name)
+        target = point.substitute_name
+        if not posix or target.startswith(NT_PREFIX):
+            target = target.replace("\\", "/") if point.relative else _posix(target)
     else:
         raise Unsupported(
             f"{path!r} is a reparse point of the unknown kind 0x{point.tag:08X}",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
+from smbfuse.client.smb2_stat import settled
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange
 from smbfuse.errors import ProtocolError, StatusError
 from smbfuse.share import Caching, DirEntry, GrantHolder
@@ -71,7 +72,7 @@ class Smb2Directory:
             entries = self._tree.manner.entries(QueryDirectoryResponse.decode(reply.element).page)
             self._pages += 1
             if entries:
-                return entries
+                return await settled(self._tree, self.path, entries)
             if self._pages > 1:  # an empty folder's first page holds the two dots alone
                 raise ProtocolError(f"QUERY_DIRECTORY {self.path!r}: a page without a name")
         return ()

@@ -2,7 +2,8 @@
 
 Such a file is made in two steps: CREATE makes an empty one, FSCTL_SET_REPARSE_POINT makes it what it shall be. Both go
 out in one compound; if the server refuses the second, what the first has made is deleted by its handle, so that it can
-be no other's file.  [MS-FSCC] 2.3.81, [MS-SMB2] 2.2.31.
+be no other's file. WSL's extended attributes are set in between and do not come with the CREATE, as they might: Samba
+4.17 keeps the file that it has made when it refuses those.  [MS-FSCC] 2.3.81, [MS-SMB2] 2.2.31.
 """
 
 import logging
@@ -15,7 +16,7 @@ import trio
 from smbfuse import status
 from smbfuse.client import smb2_requests, smb2_stat
 from smbfuse.client.filestat import DRIVES_AT, NT_PREFIX
-from smbfuse.errors import SmbError, StatusError
+from smbfuse.errors import SmbError, StatusError, Unsupported
 from smbfuse.share import Features, FileStat, Kind, LinkForm
 from smbfuse.status import NtStatus
 from smbfuse.wire import reparse
@@ -24,21 +25,14 @@ from smbfuse.wire.fscc_changes import FileDispositionInformation
 from smbfuse.wire.fscc_ea import ExtendedAttribute, encode_attributes
 from smbfuse.wire.reparse import NfsType, ReparsePoint, ReparseTag
 from smbfuse.wire.smb2.control import ControlCode
-from smbfuse.wire.smb2.create import (
-    QUERY_ON_DISK_ID,
-    Access,
-    CreateContext,
-    CreateOptions,
-    CreateResponse,
-    Disposition,
-)
+from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse, Disposition
+from smbfuse.wire.smb2.header import Command
 
 if TYPE_CHECKING:
     from smbfuse.client.smb2_tree import Smb2Tree
 
 log = logging.getLogger(__name__)
 
-EA_BUFFER: Final = b"ExtA"  # the create context with EAs of the new file.  [MS-SMB2] 2.2.13.2.1
 CLEAN_UP_S: Final = 5.0
 
 _MAKE: Final = (
@@ -90,7 +84,7 @@ async def make_link(tree: "Smb2Tree", path: str, target: str, form: LinkForm) ->
         if not folder or error.status != NtStatus.ACCESS_DENIED:
             raise
         made = await _make(tree, path, point, mode=0o777)  # Samba keeps reparse points for files only
-    return made._replace(kind=Kind.SYMLINK)
+    return made._replace(kind=Kind.SYMLINK, size=len(target.encode("utf-8", "surrogatepass")))
 
 
 async def make_node(
@@ -156,29 +150,28 @@ async def _make(
     folder: bool = False,
     attributes: Sequence[ExtendedAttribute] = (),
 ) -> FileStat:
-    """Make a file that is a reparse point, or nothing at all."""
-    contexts = [CreateContext(QUERY_ON_DISK_ID)]
-    if attributes:
-        contexts.append(CreateContext(EA_BUFFER, encode_attributes(attributes)))
+    """Make a file that is a reparse point, or nothing at all; none is tried where the server has refused one."""
+    if not tree.reparse_points:
+        raise _refused(Command.IOCTL, NtStatus.NOT_SUPPORTED, path)
     kind = CreateOptions.DIRECTORY_FILE if folder else CreateOptions.NON_DIRECTORY_FILE
     create = tree.create(
         path,
-        _MAKE,
+        _MAKE | (Access.FILE_WRITE_EA if attributes else 0),
         kind | CreateOptions.OPEN_REPARSE_POINT,
         disposition=Disposition.CREATE,
-        contexts=tuple(contexts),
         mode=mode,
     )
-    change = smb2_requests.file_control(ControlCode.FSCTL_SET_REPARSE_POINT, reparse.encode(point))
-    try:
-        replies = await tree.opening(path, (create, change, tree.query()))
-    except StatusError as error:
-        raise _unsupported(error) from None
+    steps = [smb2_requests.set_info(FileInformation.FULL_EA, encode_attributes(attributes))] if attributes else []
+    steps.append(smb2_requests.file_control(ControlCode.FSCTL_SET_REPARSE_POINT, reparse.encode(point)))
+    replies = await tree.opening(path, (create, *steps, tree.query()))
     created = CreateResponse.decode(replies[0].element)
     try:
-        if replies[1].status != NtStatus.SUCCESS:
-            raise _unsupported(status.error(replies[1].status, "FSCTL_SET_REPARSE_POINT", path))
-        found = tree.stat_of(replies[2], created, path)
+        for step, reply in zip(steps, replies[1:-1], strict=True):
+            if reply.status != NtStatus.SUCCESS:
+                refusal = _refused(step.command, reply.status, path)
+                tree.reparse_points &= not isinstance(refusal, Unsupported)
+                raise refusal
+        found = tree.stat_of(replies[-1], created, path)
     except SmbError:
         with trio.CancelScope(deadline=trio.current_time() + CLEAN_UP_S, shield=True):
             await _delete(tree, path, created.file_id)
@@ -188,11 +181,12 @@ async def _make(
     return found
 
 
-def _unsupported(error: StatusError) -> StatusError:
-    """Return Unsupported for a server that keeps no such files, else `error` as it is."""
-    if error.status in _UNKNOWN:
-        return status.error(NtStatus.NOT_SUPPORTED, f"a reparse point ({error})")
-    return error
+def _refused(command: Command, reason: int, path: str) -> StatusError:
+    """Return the refusal of a step: Unsupported from a server that keeps no such files."""
+    operation = "FSCTL_SET_REPARSE_POINT" if command is Command.IOCTL else command.name
+    if reason in _UNKNOWN:
+        return status.error(NtStatus.NOT_SUPPORTED, f"{operation} ({NtStatus(reason).name})", path)
+    return status.error(reason, operation, path)
 
 
 async def _delete(tree: "Smb2Tree", path: str, file_id: bytes) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from smbfuse.client import filestat, smb2_requests
+from smbfuse.client.filestat import DEVICES
 from smbfuse.client.smb2_manner import Manner
 from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import DecodeError, StatusError
@@ -60,7 +61,7 @@ _KIND_BY_TYPE: Final = {
     int(PosixType.FIFO): Kind.FIFO,
     int(PosixType.SOCKET): Kind.SOCKET,
 }
-_DEVICES: Final = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
+_OF_SYMLINKS: Final = 0o777  # the kernel asks nobody's permission to follow one, and shows it so
 
 
 async def manner_of(tree: "Smb2Tree") -> Manner:
@@ -104,10 +105,11 @@ class PosixManner(Manner):
         if data is None:
             return stat
         posix = decode_posix_attributes(data)
+        kind = _kind(posix, created.file_attributes)
         return stat._replace(
-            kind=_kind(posix, created.file_attributes),
+            kind=kind,
             links=posix.links,
-            mode=posix.permissions,
+            mode=_OF_SYMLINKS if kind is Kind.SYMLINK else posix.permissions,
             uid=user_id(posix.owner),
             gid=group_id(posix.group),
         )
@@ -118,8 +120,11 @@ class PosixManner(Manner):
         return found._replace(volume_id=super().opened(created).volume_id)
 
     def is_vague(self, stat: FileStat) -> bool:
-        """Tell whether the reparse point must be asked: for a device's number, and for kinds POSIX has no type for."""
-        return stat.kind in _DEVICES or (stat.kind is Kind.FILE and super().is_vague(stat))
+        """Tell whether the reparse point must be asked: for a device's number, and for the length of a target.
+
+        Samba tells that of its own symlinks; those that clients have made as reparse points are empty files to it.
+        """
+        return super().is_vague(stat) and (stat.kind in (Kind.FILE, *DEVICES) or not stat.size)
 
     def entries(self, page: Buffer) -> list[DirEntry]:
         """Return the entries of a page of a listing, without '.' and '..'; raises DecodeError."""
@@ -161,8 +166,9 @@ def _kind(posix: PosixAttributes, attributes: int) -> Kind:
 
 def _stat(found: PosixInformation) -> FileStat:
     posix = found.posix
+    kind = _kind(posix, found.file_attributes)
     return FileStat(
-        _kind(posix, found.file_attributes),
+        kind,
         found.end_of_file,
         found.allocation_size,
         found.file_attributes,
@@ -173,7 +179,7 @@ def _stat(found: PosixInformation) -> FileStat:
         known_file_id(found.inode),
         None,
         posix.links,
-        posix.permissions,
+        _OF_SYMLINKS if kind is Kind.SYMLINK else posix.permissions,
         user_id(posix.owner),
         group_id(posix.group),
     )

@@ -71,7 +71,9 @@ class Smb2Share:
 
     @property
     def features(self) -> Features:
-        features = Features.SYMLINKS | Features.HARD_LINKS | self.tree.manner.features
+        features = Features.SYMLINKS | Features.HARD_LINKS | Features.EXTENDED_ATTRIBUTES | self.tree.manner.features
+        if self.tree.reparse_points:
+            features |= Features.MAKES_SYMLINKS | Features.SPECIAL_FILES
         if self.tree.engine.compounds.enabled:
             features |= Features.COMPOUND
         if self.tree.grants.leases:

@@ -61,6 +61,7 @@ class Smb2Tree:
         self.tree = tree
         self.sizes = sizes
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
+        self.reparse_points = True  # until it refuses to keep one: which servers do is not to be known beforehand
 
     def __repr__(self) -> str:
         return f"<Smb2Tree {self.tree.tree_id} on {self.connection!r}>"
