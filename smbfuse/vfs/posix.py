@@ -137,6 +137,7 @@ class FilesystemStatistics:
     inodes: int
     open_files: int
     open_directories: int
+    unsaved: int  # bytes that programs wrote and the server does not have yet
     absent_names: int  # names known not to be there
     attribute_hits: int  # lookups and getattrs answered from memory
     attribute_misses: int  # … that asked the server

@@ -48,7 +48,7 @@ async def rename(mounted: Mounted, old: str, new: str, flags: int = 0) -> None:
 # -- making
 
 
-async def test_a_file_is_made_with_one_request_and_known_at_once(mount: Mount) -> None:
+async def test_a_file_is_made_with_one_request_and_known_at_once(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     mounted = await mount(share)
     share.calls.clear()

@@ -32,7 +32,7 @@ def hidden(share: MemShare) -> list[str]:
     return [name for name in share.root.children if name.startswith(".smbfuse-")]
 
 
-async def test_a_file_is_removed_with_one_request(mount: Mount) -> None:
+async def test_a_file_is_removed_with_one_request(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     share.add("d/f")
     mounted = await mount(share)
@@ -260,9 +260,9 @@ async def test_a_listing_under_way_shows_no_name_that_is_gone(mount: Mount, auto
     mounted = await mount(share, cache=Cache(attributes_s=60.0, directories_s=60.0))
     folder = await mounted.ino("d")
     fh = await mounted.fs.opendir(folder)
-    for name in (b"b", b"e"):
-        await mounted.fs.lookup(folder, name)
-        await mounted.fs.unlink(folder, name)
+    for gone in (b"b", b"e"):
+        await mounted.fs.lookup(folder, gone)
+        await mounted.fs.unlink(folder, gone)
     await mounted.fs.rename(folder, b"c", folder, b"x", 0)
     await make(mounted, "d/e")
     names = [entry.name for entry in await mounted.drain(fh)]
@@ -297,11 +297,12 @@ async def test_a_folder_is_emptied_while_it_is_listed(mount: Mount) -> None:
 
 
 def answers_late(share: MemShare, operation: str) -> Callable[[], None]:
-    """Let every answer to an operation be of the time it was asked, and come only once the returned call was made."""
+    """Let the next answer to an operation be of the time it was asked, and come once the returned call was made."""
     gate = trio.Event()
     perform: Callable[..., Coroutine[Any, Any, Any]] = getattr(share, operation)
 
     async def late(*arguments: object, **options: object) -> object:
+        setattr(share, operation, perform)
         result: object = None
         refused: SmbError | None = None
         try:
@@ -332,13 +333,7 @@ async def test_an_answer_from_before_a_removal_does_not_bring_the_file_back(
 
     nursery.start_soon(lookup)
     await wait_all_tasks_blocked()
-    share.disk.remove("d/f")
-    share.add("d/f")
-    answer_from_server = share.stat
-    del share.stat  # type: ignore[attr-defined]
-    await mounted.fs.lookup(folder, b"f")
     await mounted.fs.unlink(folder, b"f")
-    assert answer_from_server is not share.stat
     answer()
     await wait_all_tasks_blocked()
     assert found == [0]
@@ -398,7 +393,6 @@ async def test_a_listing_from_before_a_removal_does_not_bring_the_file_back(
     folder = await mounted.ino("d")
     await mounted.ino("d/b")
     fh = await mounted.fs.opendir(folder)
-    share.open_directories  # noqa: B018 - the second page is asked for once the first one is read
     listed: list[bytes] = []
 
     async def read() -> None:
@@ -476,5 +470,4 @@ async def test_a_change_below_a_folder_that_is_renamed_meanwhile(mount: Mount, n
         await wait_all_tasks_blocked()
         await mounted.fs.rename(1, b"d", 1, b"g", 0)
     await wait_all_tasks_blocked()
-    assert share.node("g/e/new")
-    assert await mounted.ino("g/e/new")
+    assert await mounted.ino("g/e/new") == share.node("g/e/new").file_id
