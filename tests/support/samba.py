@@ -5,6 +5,7 @@ user of the tests either way.
 """
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -185,6 +186,20 @@ class SambaServer:
         """Return how many client connections smbd serves now."""
         listed = self._tool(["smbstatus", f"--configfile={self.configuration}", "--processes", "--numeric"])
         return sum(line.split()[0].isdigit() for line in listed.splitlines() if line.strip())
+
+    def grants(self, path: Path) -> list[str]:
+        """Return what the server has granted on each open of a file below one of its shares, in letters, sorted.
+
+        Leases are "R", "RH", "RW", "RWH"; oplocks "EXCLUSIVE", "BATCH", "EXCLUSIVE+BATCH" or "LEVEL_II"; "" is none.
+        """
+        listed = json.loads(self._tool(["smbstatus", f"--configfile={self.configuration}", "--locks", "--json"]))
+        opens = [
+            one
+            for file in listed.get("open_files", {}).values()
+            if Path(file["service_path"], file["filename"]) == path
+            for one in file["opens"].values()
+        ]
+        return sorted(one["lease"].get("text") or one["oplock"].get("text") or "" for one in opens)
 
     def log_text(self) -> str:
         """Return the end of every log that smbd has written, for the message of a failed test."""

@@ -1,0 +1,320 @@
+"""Two mounts, smbclient and a stranger on one share: what one does the others see, when docs/coherence.md says so.
+
+Where a grant is to make something known at once, the time limits are set to half a minute, so that they cannot; and the
+server is asked what it has granted.
+"""
+
+import hashlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.support.caller import Caller, caller_on
+from tests.support.mounts import Mount, Options
+from tests.support.samba import SambaServer, wait_for
+from tests.support.samba_programs import newer_samba
+from tests.support.stranger import BATCH, READ_DATA, WRITE_DATA, stranger_on
+from tests.support.users import User
+
+pytestmark = [pytest.mark.mounts, pytest.mark.samba]
+
+SOON_S: Final = 2.0  # for what needs a message or two on a shared machine
+LONG_S: Final = 30  # so long are attributes and names believed without a grant
+PATIENCE_S: Final = 35.0  # how long Samba waits for the answer to a break
+
+GRANTING: Final[dict[str, Options]] = {
+    "1.0": {"vers": "1.0"},
+    "1.0 nounix": {"vers": "1.0", "nounix": True},
+    "2.0": {"vers": "2.0"},
+    "2.1": {"vers": "2.1"},
+    "3.1.1": {"vers": "3.1.1"},
+}
+EXCLUSIVE: Final = {"RW", "RWH", "EXCLUSIVE", "BATCH", "EXCLUSIVE+BATCH"}
+SHARED: Final = {"R", "RH", "LEVEL_II"}
+
+
+class Pair(NamedTuple):
+    """Two mounts of one folder, a process on each, and the server."""
+
+    server: SambaServer
+    folder: Path  # on the server's disk
+    mounts: tuple[Mount, Mount]
+    first: Caller
+    second: Caller
+
+    def granted(self, name: str) -> list[str]:
+        """Return what the server says that it has granted on a file."""
+        return self.server.grants(self.folder / name)
+
+
+@pytest.fixture
+def pair_of(
+    samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User
+) -> Iterator[Callable[..., Pair]]:
+    """Provide `pair_of(options)`: two mounts with these options."""
+    user.owns(share_folder)
+    with ExitStack() as stack:
+
+        def make(options: Options, server: SambaServer = samba) -> Pair:
+            folder = share_folder if server is samba else user.owns_new(server.root / "pair [ü]")
+            mounts = tuple(mount(server, options, subfolder=f"/{folder.name}") for _ in range(2))
+            callers = [stack.enter_context(caller_on(one)) for one in mounts]
+            return Pair(server, folder, (mounts[0], mounts[1]), callers[0], callers[1])
+
+        yield make
+
+
+@pytest.fixture(params=list(GRANTING))
+def pair(request: pytest.FixtureRequest, pair_of: Callable[..., Pair]) -> Pair:
+    """Provide two mounts with each dialect that grants something, and time limits that help nobody."""
+    return pair_of({**GRANTING[request.param], "actimeo": LONG_S})
+
+
+def open_to_write(caller: Caller, name: str = "f", key: str = "w") -> None:
+    caller.do(f"kept.__setitem__({key!r}, os.open(os.path.join(point, {name!r}), os.O_RDWR | os.O_CREAT, 0o666))")
+
+
+def write(caller: Caller, data: bytes, offset: int = 0, key: str = "w") -> None:
+    assert caller.do(f"os.pwrite(kept[{key!r}], {data!r}, {offset})") == len(data)
+
+
+def save(caller: Caller, data: bytes, name: str = "f") -> None:
+    """Write a whole file, as `>` does."""
+    caller.do(f"open(os.path.join(point, {name!r}), 'wb').write({data!r})")
+
+
+def content(caller: Caller, name: str = "f") -> bytes:
+    return str(caller.do(f"open(os.path.join(point, {name!r}), 'rb').read().decode('latin-1')")).encode("latin-1")
+
+
+def names(caller: Caller) -> list[str]:
+    return sorted(caller.do("os.listdir(point)"))
+
+
+def soon(sight: Callable[[], bool], within_s: float = SOON_S) -> bool:
+    return wait_for(sight, within_s, pause_s=0.02)
+
+
+# -- data
+
+
+def test_what_waits_under_an_exclusive_grant_is_there_for_who_opens_the_file(pair: Pair) -> None:
+    data = bytes(range(256)) * 1000
+    open_to_write(pair.first)
+    write(pair.first, data)
+    assert set(pair.granted("f")) <= EXCLUSIVE
+    assert content(pair.second) == data
+    assert not set(pair.granted("f")) & EXCLUSIVE
+
+
+def test_an_open_reader_sees_what_is_written_afterwards(pair: Pair) -> None:
+    save(pair.first, b"before")
+    pair.second.open("r", "f")
+    assert pair.second.read("r") == b"before"
+    assert set(pair.granted("f")) & (SHARED | EXCLUSIVE)
+    open_to_write(pair.first)
+    write(pair.first, b"after, and longer")
+    assert soon(lambda: pair.second.read("r") == b"after, and longer")
+    write(pair.first, b"AFTER")
+    assert soon(lambda: pair.second.read("r") == b"AFTER, and longer")
+    assert pair.second.fstat("r")["st_size"] == 17
+    assert pair.second.stat("f")["st_size"] == 17
+
+
+def test_both_write_in_turns(pair: Pair) -> None:
+    for caller in (pair.first, pair.second):
+        open_to_write(caller)
+    for number in range(6):
+        writer, reader = (pair.first, pair.second) if number % 2 else (pair.second, pair.first)
+        write(writer, b"%d" % number * 1000, number * 700)
+        expected = b"%d" % number * 1000
+        assert soon(lambda reader=reader, at=number * 700, expected=expected: reader.read("w", 1000, at) == expected)  # type: ignore[misc]
+
+
+def test_truncation_is_seen_by_an_open_reader(pair: Pair) -> None:
+    save(pair.first, b"x" * 100_000)
+    pair.second.open("r", "f")
+    assert len(pair.second.read("r")) == 100_000
+    pair.first.do("os.truncate(os.path.join(point, 'f'), 10)")
+    assert soon(lambda: pair.second.read("r") == b"x" * 10)
+    assert soon(lambda: pair.second.stat("f")["st_size"] == 10)
+
+
+WRITER: Final = """
+import hashlib, os, sys, time
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY, 0o666)
+digest = hashlib.sha256()
+for number in range(120):
+    piece = hashlib.sha256(b"%d" % number).digest() * 1000
+    digest.update(piece)
+    assert os.write(fd, piece) == len(piece)
+    time.sleep(0.005)
+os.close(fd)
+print(digest.hexdigest())
+"""
+
+
+def test_a_reader_that_arrives_late_gets_every_byte_of_an_exclusive_writer(pair: Pair) -> None:
+    expected = b"".join(hashlib.sha256(b"%d" % number).digest() * 1000 for number in range(120))
+    writer = pair.mounts[0].start("/usr/bin/python3", "-c", WRITER, pair.mounts[0].point / "f")
+    assert wait_for((pair.folder / "f").exists, 10)
+    assert wait_for(lambda: bool(set(pair.granted("f")) & EXCLUSIVE), 10)
+    digests = []
+    while writer.poll() is None:
+        read = content(pair.second)
+        assert expected.startswith(read)
+        digests.append(len(read))
+    out, error = writer.communicate(timeout=30)
+    assert out.decode().strip() == hashlib.sha256(expected).hexdigest(), error
+    assert digests == sorted(digests)
+    assert soon(lambda: content(pair.second) == expected)
+    assert (pair.folder / "f").read_bytes() == expected
+
+
+def test_smbclient_reads_and_writes_beside_a_mount(pair: Pair, tmp_path: Path) -> None:
+    inside = f'cd "{pair.folder.name}"; lcd "{tmp_path}"'
+    open_to_write(pair.first)
+    write(pair.first, b"what waits here" * 5000)
+    assert set(pair.granted("f")) & EXCLUSIVE
+    pair.server.smbclient(f"{inside}; get f got")
+    assert (tmp_path / "got").read_bytes() == b"what waits here" * 5000
+    (tmp_path / "new").write_bytes(b"from another client")
+    pair.server.smbclient(f"{inside}; put new f")
+    assert soon(lambda: pair.first.read("w") == b"from another client")
+    assert soon(lambda: content(pair.second) == b"from another client")
+
+
+# -- without a grant
+
+
+@pytest.mark.parametrize("dialect", ["1.0", "3.1.1"])
+def test_without_leases_everything_is_seen_within_the_time_limits(pair_of: Callable[..., Pair], dialect: str) -> None:
+    pair = pair_of({"vers": dialect, "nolease": True, "actimeo": 1})
+    save(pair.first, b"before")
+    pair.second.open("r", "f")
+    assert pair.second.read("r") == b"before"
+    open_to_write(pair.first)
+    assert set(pair.granted("f")) == {""}
+    write(pair.first, b"after, and longer")
+    assert soon(lambda: pair.second.read("r") == b"after, and longer", 1 + SOON_S)
+    assert soon(lambda: pair.second.stat("f")["st_size"] == 17, 1 + SOON_S)
+    pair.first.do("os.utime(kept['w'], (1e9, 1e9))")
+    assert soon(lambda: pair.second.stat("f")["st_mtime"] == 1e9, 1 + SOON_S)
+
+
+# -- names
+
+
+@pytest.mark.parametrize("dialect", ["1.0", "2.1", "3.1.1"])
+def test_names_are_seen_within_their_time_limit(pair_of: Callable[..., Pair], dialect: str) -> None:
+    pair = pair_of({"vers": dialect, "actimeo": 1})
+    look_at_names(pair, 1 + SOON_S)
+
+
+def test_names_are_seen_at_once_under_a_directory_lease(
+    pair_of: Callable[..., Pair], start_samba: Callable[..., SambaServer]
+) -> None:
+    server = start_samba(programs=newer_samba())
+    pair = pair_of({"vers": "3.1.1", "actimeo": LONG_S}, server)
+    names(pair.second)
+    assert "RH" in server.grants(pair.folder)
+    look_at_names(pair, SOON_S)
+
+
+def look_at_names(pair: Pair, within_s: float) -> None:
+    """Let the first make, rename and remove things, and the second see each; it had looked for all of them before."""
+    save(pair.first, b"content", "old")
+    assert soon(lambda: names(pair.second) == ["old"], within_s)
+    assert content(pair.second, "old") == b"content"
+    assert not pair.second.do("os.path.exists(os.path.join(point, 'new'))")
+    pair.first.do("os.rename(os.path.join(point, 'old'), os.path.join(point, 'new'))")
+    assert soon(lambda: names(pair.second) == ["new"], within_s)
+    assert soon(lambda: bool(pair.second.do("os.path.exists(os.path.join(point, 'new'))")), within_s)
+    assert soon(lambda: not pair.second.do("os.path.exists(os.path.join(point, 'old'))"), within_s)
+    pair.first.do("os.mkdir(os.path.join(point, 'folder'))")
+    assert soon(lambda: names(pair.second) == ["folder", "new"], within_s)
+    pair.first.do("os.unlink(os.path.join(point, 'new'))")
+    assert soon(lambda: not pair.second.do("os.path.exists(os.path.join(point, 'new'))"), within_s)
+    assert soon(lambda: names(pair.second) == ["folder"], within_s)
+    pair.first.do("os.rmdir(os.path.join(point, 'folder'))")
+    assert soon(lambda: names(pair.second) == [], within_s)
+
+
+@pytest.mark.parametrize("dialect", ["1.0", "2.1", "3.1.1"])
+def test_a_file_that_another_client_removes_lives_on_for_who_has_it_open(
+    pair_of: Callable[..., Pair], dialect: str
+) -> None:
+    pair = pair_of({"vers": dialect, "actimeo": 1})
+    save(pair.first, b"content")
+    pair.second.open("r", "f")
+    assert pair.second.read("r") == b"content"
+    pair.first.do("os.unlink(os.path.join(point, 'f'))")
+    assert names(pair.first) == []
+    assert soon(lambda: not pair.second.do("os.path.exists(os.path.join(point, 'f'))"), 1 + SOON_S)
+    assert pair.second.read("r") == b"content"
+    pair.second.close("r")
+    assert wait_for(lambda: list(pair.folder.iterdir()) == [], 5)
+
+
+# -- those who do not answer
+
+
+@pytest.mark.parametrize("dialect", ["1.0", "2.1", "3.1.1"])
+def test_a_client_that_never_answers_breaks_stops_nothing_else(
+    samba: SambaServer, pair_of: Callable[..., Pair], dialect: str
+) -> None:
+    pair = pair_of({"vers": dialect, "actimeo": 1})
+    (pair.folder / "f").write_bytes(b"content")
+    (pair.folder / "f").chmod(0o666)
+    with stranger_on(samba) as stranger:
+        stranger.open(f"{pair.folder.name}/f", access=READ_DATA | WRITE_DATA, oplock=BATCH)
+        assert pair.granted("f") == ["BATCH"]
+        waiting = pair.mounts[0].start("cat", pair.mounts[0].point / "f")
+        time.sleep(0.5)
+        assert waiting.poll() is None
+        began = time.monotonic()
+        for caller in (pair.first, pair.second):
+            save(caller, b"another", "g")
+            assert content(caller, "g") == b"another"
+            assert names(caller) == ["f", "g"]
+        assert time.monotonic() - began < SOON_S + 3
+        stranger.vanish()
+        out, error = waiting.communicate(timeout=20)
+    assert out == b"content", error
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("dialect", ["1.0", "2.1", "3.1.1"])
+def test_a_client_that_never_answers_is_waited_for_as_long_as_the_server_does(
+    samba: SambaServer, pair_of: Callable[..., Pair], dialect: str
+) -> None:
+    pair = pair_of({"vers": dialect, "actimeo": 1})
+    (pair.folder / "f").write_bytes(b"content")
+    (pair.folder / "f").chmod(0o666)
+    with stranger_on(samba) as stranger:
+        stranger.open(f"{pair.folder.name}/f", access=READ_DATA | WRITE_DATA, oplock=BATCH)
+        began = time.monotonic()
+        assert pair.mounts[0].run("cat", pair.mounts[0].point / "f", timeout_s=90) == "content"
+        assert time.monotonic() - began < PATIENCE_S + 15
+
+
+def test_a_mount_that_is_stopped_for_a_while_loses_nothing_that_waits_in_it(pair: Pair) -> None:
+    open_to_write(pair.first)
+    write(pair.first, b"y" * 500_000)
+    assert set(pair.granted("f")) & EXCLUSIVE
+    pair.mounts[0].process.send_signal(signal.SIGSTOP)
+    try:
+        reader = pair.mounts[1].start("sha256sum", pair.mounts[1].point / "f")
+        save(pair.second, b"another", "g")
+        assert content(pair.second, "g") == b"another"
+        time.sleep(1)
+    finally:
+        pair.mounts[0].process.send_signal(signal.SIGCONT)
+    out, error = reader.communicate(timeout=30)
+    assert out.decode().split()[:1] == [hashlib.sha256(b"y" * 500_000).hexdigest()], error

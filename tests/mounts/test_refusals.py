@@ -1,0 +1,250 @@
+"""What a server refuses to a writer: the right errno, no byte lost without a report, and the mount goes on."""
+
+import errno
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.conftest import ExpectedWarnings
+from tests.support.caller import Caller, caller_on
+from tests.support.mounts import Mount, Options
+from tests.support.samba import SambaServer
+from tests.support.stranger import READ_DATA, SHARE_NOTHING, WRITE_DATA, stranger_on
+from tests.support.users import User
+
+pytestmark = [pytest.mark.mounts, pytest.mark.samba]
+
+DIALECTS: Final[dict[str, Options]] = {
+    "1.0": {"vers": "1.0"},
+    "1.0 nounix": {"vers": "1.0", "nounix": True},
+    "2.0": {"vers": "2.0"},
+    "3.1.1": {"vers": "3.1.1"},
+}
+MIB: Final = 1 << 20
+
+
+@pytest.fixture(params=list(DIALECTS))
+def options(request: pytest.FixtureRequest) -> Options:
+    return DIALECTS[request.param]
+
+
+def errno_of(caller: Caller, expression: str) -> int:
+    """Do an expression over `point` there and return the errno that it ends with, 0 if it is done."""
+    try:
+        caller.do(expression)
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+# -- no room
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory, user: User) -> Iterator[Path]:
+    """Provide a disk of 4 MiB."""
+    point = tmp_path_factory.mktemp("small disk")
+    for folder in (point, point.parent, point.parent.parent):
+        folder.chmod(0o755)
+    owner = f"uid={user.uid},gid={user.gid},mode=755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=4m,{owner}", "tmpfs", point], check=True, timeout=60)
+    yield point
+    subprocess.run(["umount", "--lazy", point], check=True, timeout=60)
+
+
+# Writes until it is refused, then asks for what it may have missed: what the system calls said, in order.
+FILL: Final = """
+import errno, os, sys
+fd = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY, 0o644)
+said, written = [], 0
+for number in range(32):
+    try:
+        written += os.write(fd, bytes([number]) * 262144)
+    except OSError as error:
+        said.append("write " + errno.errorcode[error.errno])
+        break
+for call in ("fsync", "fsync", "close"):
+    try:
+        getattr(os, call)(fd)
+    except OSError as error:
+        said.append(call + " " + errno.errorcode[error.errno])
+print(" ".join(said))
+"""
+
+
+@pytest.mark.root
+def test_a_full_disk_is_reported_once_and_the_mount_goes_on(
+    small_disk: Path,
+    start_samba: Callable[..., SambaServer],
+    mount: Callable[..., Mount],
+    options: Options,
+    expected_warnings: ExpectedWarnings,
+) -> None:
+    server = start_samba(shares={"small": small_disk})
+    mounted = mount("//127.0.0.1/small", {**options, "port": server.port, "credentials": str(server.credentials())})
+    said = mounted.python(FILL, mounted.point / "large").split()
+    reports = dict(zip(said[::2], said[1::2], strict=True))
+    assert set(reports.values()) == {"ENOSPC"}
+    assert len(said) == 2  # one call has said it; the others have nothing to add
+    expected_warnings("large")
+    mounted.run("rm", mounted.point / "large")
+    mounted.run("sh", "-c", 'printf "there is room again" > "$0"; sync "$0"', mounted.point / "small")
+    assert (small_disk / "small").read_text() == "there is room again"
+
+
+@pytest.mark.root
+def test_a_full_disk_takes_small_files_whole_or_not_at_all(
+    small_disk: Path,
+    start_samba: Callable[..., SambaServer],
+    mount: Callable[..., Mount],
+    options: Options,
+    expected_warnings: ExpectedWarnings,
+) -> None:
+    server = start_samba(shares={"small": small_disk})
+    mounted = mount("//127.0.0.1/small", {**options, "port": server.port, "credentials": str(server.credentials())})
+    script = 'for n in $(seq 100 199); do head -c 65536 /dev/zero | tr "\\0" x > "$0/f$n" || echo $n; done 2>/dev/null'
+    failed = set(mounted.run("sh", "-c", script, mounted.point).split())
+    assert failed
+    for number in range(100, 200):
+        whole = (small_disk / f"f{number}").exists() and (small_disk / f"f{number}").stat().st_size == 65536
+        assert whole or str(number) in failed, f"f{number} was lost without a word"
+    if "WARNING" in mounted.log_text():
+        expected_warnings("f1")
+
+
+# -- no leave
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "os.open(point + '/new', os.O_CREAT | os.O_WRONLY)",
+        "os.open(point + '/f', os.O_WRONLY)",
+        "os.open(point + '/f', os.O_RDWR | os.O_TRUNC)",
+        "os.truncate(point + '/f', 0)",
+        "os.mkdir(point + '/new')",
+        "os.unlink(point + '/f')",
+        "os.rmdir(point + '/d')",
+        "os.rename(point + '/f', point + '/g')",
+        "os.link(point + '/f', point + '/g')",
+        "os.utime(point + '/f', (1, 1))",
+    ],
+)
+def test_a_read_only_share_refuses_every_change(read_only: tuple[Caller, Path], expression: str) -> None:
+    caller, folder = read_only
+    assert errno_of(caller, expression) in (errno.EROFS, errno.EACCES)
+    assert sorted(path.name for path in folder.iterdir()) == ["d", "f"]
+    assert caller.do("open(point + '/f').read()") == "content"
+
+
+@pytest.fixture(scope="module")
+def read_only_server(user: User) -> Iterator[SambaServer]:
+    from tests.support.samba import samba_server
+
+    with samba_server(share_options={"read only": "yes"}) as server:
+        (server.root / "f").write_text("content")
+        (server.root / "d").mkdir()
+        for path in (server.root, *server.root.iterdir()):
+            user.owns(path)
+        yield server
+
+
+@pytest.fixture(params=["1.0 nounix", "3.1.1"])
+def read_only(
+    request: pytest.FixtureRequest, read_only_server: SambaServer, mount: Callable[..., Mount]
+) -> Iterator[tuple[Caller, Path]]:
+    """Provide a process on a mount of a share that the server lets nobody change."""
+    with caller_on(mount(read_only_server, DIALECTS[request.param])) as caller:
+        yield caller, read_only_server.root
+
+
+@pytest.fixture
+def place(
+    samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User, options: Options
+) -> Iterator[Caller]:
+    """Provide a process on a mount where a file `f` is."""
+    user.owns(share_folder)
+    (share_folder / "f").write_text("0123456789")
+    user.owns(share_folder / "f")
+    with caller_on(mount(samba, {**options, "actimeo": 1}, subfolder=f"/{share_folder.name}")) as caller:
+        yield caller
+
+
+def test_a_file_that_another_client_shares_with_nobody_is_busy(
+    samba: SambaServer, share_folder: Path, place: Caller
+) -> None:
+    path = f"{share_folder.name}/f"
+    with stranger_on(samba) as stranger:
+        handle = stranger.open(path, access=READ_DATA | WRITE_DATA, share=SHARE_NOTHING)
+        for expression in (
+            "os.open(point + '/f', os.O_RDONLY)",
+            "os.open(point + '/f', os.O_WRONLY | os.O_TRUNC)",
+            "os.rename(point + '/f', point + '/g')",
+            "os.unlink(point + '/f')",
+        ):
+            assert errno_of(place, expression) == errno.EBUSY, expression
+        assert place.stat("f")["st_size"] == 10
+        assert place.do("os.listdir(point)") == ["f"]
+        stranger.close(handle)
+        assert place.do("open(point + '/f').read()") == "0123456789"
+        place.do("os.rename(point + '/f', point + '/g')")
+    assert (share_folder / "g").read_text() == "0123456789"
+
+
+def test_a_range_that_another_client_has_locked_is_refused(
+    samba: SambaServer, share_folder: Path, place: Caller
+) -> None:
+    (share_folder / "f").write_bytes(b"x" * MIB)
+    with stranger_on(samba) as stranger:
+        handle = stranger.open(f"{share_folder.name}/f", access=READ_DATA | WRITE_DATA)
+        stranger.lock(handle, 0, 100_000)
+        place.do("kept.__setitem__('w', os.open(point + '/f', os.O_RDWR))")
+        assert errno_of(place, "os.pread(kept['w'], 10, 50)") == errno.EACCES
+        assert errno_of(place, "(os.pwrite(kept['w'], b'abc', 50), os.fsync(kept['w']))") == errno.EACCES
+        assert place.do(f"os.pwrite(kept['w'], b'abc', {MIB // 2})") == 3
+        assert place.do(f"os.pread(kept['w'], 3, {MIB // 2}).decode()") == "abc"
+        stranger.close(handle)
+        assert place.do("os.pwrite(kept['w'], b'abc', 50)") == 3
+        place.do("os.fsync(kept['w'])")
+    assert (share_folder / "f").read_bytes()[50:53] == b"abc"
+
+
+# -- leave withdrawn
+
+
+def test_a_file_that_becomes_forbidden_stays_open_for_who_has_it(share_folder: Path, place: Caller) -> None:
+    place.do("kept.__setitem__('w', os.open(point + '/f', os.O_RDWR))")
+    (share_folder / "f").chmod(0)
+    place.do("os.pwrite(kept['w'], b'abc', 0)")
+    place.do("os.fsync(kept['w'])")
+    assert (share_folder / "f").read_text() == "abc3456789"
+    place.do("os.close(kept.pop('w'))")
+
+
+@pytest.mark.timeout(180)
+def test_data_that_may_no_longer_be_written_is_reported(
+    start_samba: Callable[..., SambaServer],
+    mount: Callable[..., Mount],
+    options: Options,
+    user: User,
+    expected_warnings: ExpectedWarnings,
+) -> None:
+    """The server comes back with the share read-only: what waits here cannot be saved, and somebody must hear it."""
+    server = start_samba()
+    user.owns(server.root)
+    mounted = mount(server, {**options, "timeo": 5})
+    with caller_on(mounted) as caller:
+        caller.do("kept.__setitem__('w', os.open(point + '/f', os.O_CREAT | os.O_RDWR))")
+        caller.do("os.pwrite(kept['w'], b'saved', 0)")
+        caller.do("os.fsync(kept['w'])")
+        server.kill()
+        server.share_options["read only"] = "yes"
+        server.start()
+        number = errno_of(caller, "(os.pwrite(kept['w'], b'not to be saved', 0), os.fsync(kept['w']))")
+        assert number in (errno.EACCES, errno.EROFS, errno.EIO)
+        assert caller.do("open(point + '/f').read()") == "saved"
+        expected_warnings("f")
+    assert (server.root / "f").read_text() == "saved"
