@@ -29,6 +29,10 @@ class Keeper(Protocol):
         """Close a file at once, unless somebody has it open."""
         ...
 
+    async def take_over(self, file: SharedFile) -> None:
+        """Have the kernel hand over what it has kept of writes."""
+        ...
+
     async def settle_times(self, file: SharedFile) -> None:
         """Give the file on the server the times that were shown here."""
         ...
@@ -86,7 +90,11 @@ class Breaks:
             purged.set()
 
     async def _answer(self, file: SharedFile, remaining: Caching, acknowledge: bool, purged: trio.Event | None) -> None:
+        latest = trio.current_time() + DATA_S + PAGES_S
         try:
+            if Caching.WRITE not in remaining:
+                with trio.move_on_after(PAGES_S):
+                    await self._keeper.take_over(file)
             if Caching.WRITE not in remaining and file.writes.unsaved:
                 with trio.move_on_after(DATA_S) as patience:
                     await file.writes.drain()
@@ -95,7 +103,7 @@ class Breaks:
             if Caching.WRITE not in remaining:
                 await self._keeper.settle_times(file)
             if purged is not None:
-                with trio.move_on_after(PAGES_S):
+                with trio.move_on_at(min(latest, trio.current_time() + PAGES_S)):
                     await purged.wait()
             if Caching.HANDLE not in remaining:
                 self._keeper.give_up(file)

@@ -9,7 +9,6 @@ A read of 128 KiB that hits the cache is one bisection and one slice: no await, 
 
 import errno as posix
 import itertools
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,8 +30,6 @@ from smbfuse.vfs.readahead import Readahead
 from smbfuse.vfs.reading import Reading
 from smbfuse.vfs.sharedfile import UNKNOWN, Handle, SharedFile
 from smbfuse.vfs.writing import Writing
-
-log = logging.getLogger(__name__)
 
 JOIN_S: Final = 0.5  # longest wait for an open of the same file that was begun before
 
@@ -77,8 +74,8 @@ class OpenFiles:
 
     @property
     def unsaved_bytes(self) -> int:
-        """How many bytes wait to be written to the server."""
-        return self._table.budget.held
+        """How many bytes that programs wrote are not on the server: they wait, are under way, or were refused."""
+        return sum(chunk.end - chunk.start for file in self._table.all() for chunk in file.writes.remains())
 
     # -- opening and closing
 
@@ -318,19 +315,16 @@ class OpenFiles:
         await self._table.stand_aside(node)
 
     async def drain(self, deadline: float) -> Sequence[Unsaved]:
-        """Write everything out before the end, until `deadline`; return what could not be saved, which is logged."""
+        """Write everything out before the end, until `deadline`; return what could not be saved, for the log."""
         with trio.move_on_at(deadline):
             async with trio.open_nursery() as nursery:
                 for file in self._table.all():
                     nursery.start_soon(self._table.save, file)
-        unsaved = [
+        return [
             Unsaved(file.path, chunk.start, chunk.end - chunk.start, str(file.writes.error or "no answer in time"))
             for file in self._table.all()
             for chunk in file.writes.remains()
         ]
-        for path, offset, length, reason in unsaved:
-            log.warning("file=%r %d bytes at offset %d are lost: %s", path, length, offset, reason)
-        return unsaved
 
     def will_open(self, node: Node) -> None:
         """Announce `open_ahead`, which a task yet to begin will call: who opens the file meanwhile waits for that."""

@@ -210,6 +210,11 @@ class FileTable:
             file.detach()
             self._nodes.unpin(file.node)
 
+    async def take_over(self, file: SharedFile) -> None:
+        """Have the kernel hand over what it has kept of writes (`cache=loose`): it is dirty here, then."""
+        if self.loose and file.write_opens:
+            await self._kernel.drop_pages(file.node.ino)
+
     async def settle_times(self, file: SharedFile) -> None:
         """Give a file on the server the time that was shown here; learn what its attributes are then.
 
@@ -236,6 +241,7 @@ class FileTable:
 
     async def save(self, file: SharedFile) -> None:
         """Write out everything of a file that the server is to know of it."""
+        await self.take_over(file)
         await file.writes.drain()
         await self.settle_times(file)
 
