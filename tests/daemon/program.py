@@ -3,6 +3,7 @@
 The host in the source decides how the server behaves; $TRACE names a file that tells what was done to it.
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -13,8 +14,10 @@ import trio
 from smbfuse.cli.main import main
 from smbfuse.config import Config
 from smbfuse.daemon import service
-from smbfuse.errors import AuthenticationFailed, ConnectFailed, NotFound, Reason
+from smbfuse.errors import AuthenticationFailed, ConnectFailed, NoSpace, NotFound, Reason
 from smbfuse.share import ShareSource
+from smbfuse.status import NtStatus
+from tests.support.mem_grants import EVERYTHING
 from tests.support.mem_share import MemShare
 from tests.support.mem_source import MemSource
 
@@ -26,11 +29,14 @@ def trace(text: str) -> None:
 
 
 class TracedSource(MemSource):
-    """Tells when it is left, and takes its time for it if asked to."""
+    """Tells when it is left and with what in the file `written`, and takes its time for it if asked to."""
 
     farewell_s = 0.0
 
     async def aclose(self) -> None:
+        for share in self.shares.values():
+            if (written := share.root.children.get("written")) is not None:
+                trace(f"written {len(written.data)} {hashlib.sha256(written.data).hexdigest()}")
         trace("leaving")
         await trio.sleep(self.farewell_s)
         trace("left")
@@ -63,6 +69,15 @@ async def open_source(config: Config, nursery: trio.Nursery) -> ShareSource:
             source.farewell_s = 1000
         case "silent":
             share.delays["open"] = 1000
+        case "slow":
+            share.grants = EVERYTHING
+            share.delays["write"] = 0.5
+        case "full":
+            share.grants = EVERYTHING
+            share.fail("write", NoSpace("WRITE: DISK_FULL", status=NtStatus.DISK_FULL), times=1_000_000)
+        case "deaf":
+            share.grants = EVERYTHING
+            share.delays["write"] = 1000
     return source
 
 
