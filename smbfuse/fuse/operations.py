@@ -29,6 +29,7 @@ from pyfuse3 import (
 
 from smbfuse.fuse import boundary
 from smbfuse.fuse.boundary import total, untimed
+from smbfuse.fuse.callers import is_renaming
 from smbfuse.vfs.filesystem import Filesystem
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class Operations(pyfuse3.Operations):
 
     @total
     async def lookup(self, parent_inode: InodeT, name: bytes, ctx: RequestContext) -> EntryAttributes:
-        return boundary.entry_attributes(await self._filesystem.lookup(parent_inode, name), absent=True)
+        entry = await self._filesystem.lookup(parent_inode, name, lambda: is_renaming(ctx.pid))
+        return boundary.entry_attributes(entry, absent=True)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         # The kernel expects no answer, and pyfuse3 no exception.

@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, cast
 
 import trio
@@ -58,7 +58,7 @@ def entry(status: PosixStat) -> Entry:
 class MemoryFilesystem(Scratch):
     """The calls of `Filesystem`, answered from memory."""
 
-    async def lookup(self, parent: int, name: bytes) -> Entry:
+    async def lookup(self, parent: int, name: bytes, renaming: Callable[[], bool]) -> Entry:
         """Find `file`, `link`, and the traps."""
         self.asked["lookup"] += 1
         await trio.sleep(PAUSE_S)
