@@ -5,7 +5,7 @@ What servers without POSIX refuse is put together from what they can do, so that
 | rename onto | server with POSIX | any other |
 |---|---|---|
 | a file | in its place | in its place |
-| a file that is open, or READONLY | in its place | that is hidden (see `removal`), this takes its name, that goes |
+| a file that is open, or READONLY | in its place, else so: | that is hidden (`removal`), this takes its name, that goes |
 | an empty folder | in its place | that is removed, this takes its name; made again if this fails |
 | another name of the same file | nothing | nothing |
 """
@@ -239,11 +239,11 @@ class Changes:
         if isinstance(node, Folder) and not isinstance(replaced, Folder):
             raise SmbError(f"{target.name!r} is no folder", errno=posix.ENOTDIR)
         await self._names.stand_aside(replaced)
-        if Features.POSIX in source.home.share.features:
-            await self._send(source, node, target, replace=True)
-            return None
         if isinstance(replaced, Folder):
-            await self._replace_folder(source, node, target, replaced)
+            if Features.POSIX in source.home.share.features:
+                await self._send(source, node, target, replace=True)
+            else:
+                await self._replace_folder(source, node, target, replaced)
             return None
         refused: SmbError | None = None
         if not self._removal.is_in_use(target.home, replaced):
@@ -251,7 +251,9 @@ class Changes:
                 await self._send(source, node, target, replace=True)
                 return None
             except (Denied, Busy, Exists) as error:
-                refused = error  # READONLY perhaps, or open elsewhere: what may not be replaced may yet be renamed
+                # READONLY perhaps, or open elsewhere: what may not be replaced may yet be renamed. Samba 4.22 refuses to
+                # replace what we have open ourselves, with POSIX extensions too.
+                refused = error
         try:
             hidden = await self._removal.hide(target, replaced)
         except StatusError as error:

@@ -17,7 +17,7 @@ from typing import Final
 import trio
 
 from smbfuse.config import ModeChanges, View
-from smbfuse.errors import SmbError
+from smbfuse.errors import Denied, SmbError
 from smbfuse.share import Attributes, Change, Features, FileStat, Kind
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
@@ -53,16 +53,24 @@ class AttributeChanges:
         keeps_modes = Features.POSIX in home.share.features
         if not keeps_modes:
             self._refuse_what_is_lost(node, new)
+        # Whose a file is anyway need not be said: servers ask for the right to give it away all the same.
+        shown = self._appearance.posix(node.ino, node.stat())
         change = Change(
             accessed_ns=_cut(new.atime_ns),
             written_ns=_cut(new.mtime_ns),
             attributes=None if keeps_modes else await self._attributes(home, node, new.mode),
             mode=new.mode & _PERMISSIONS if keeps_modes and new.mode is not None else None,
-            uid=new.uid if keeps_modes else None,
-            gid=new.gid if keeps_modes else None,
+            uid=new.uid if keeps_modes and new.uid != shown.uid else None,
+            gid=new.gid if keeps_modes and new.gid != shown.gid else None,
         )
         if change != _NOTHING:
-            await self._send(home, node, change)
+            try:
+                await self._send(home, node, change)
+            except Denied as denied:
+                if (change.mode, change.uid, change.gid) == (None, None, None) or denied.errno != posix.EACCES:
+                    raise
+                # chmod(2), chown(2): to whoever is not the owner; EACCES speaks of the folders on the way.
+                raise SmbError(str(denied), errno=posix.EPERM) from None
         if not keeps_modes:
             self.remember(node, new.mode, new.uid, new.gid)
 

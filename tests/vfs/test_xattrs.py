@@ -1,0 +1,189 @@
+"""Extended attributes: which there are, what each costs, and how they fail."""
+
+import errno
+import struct
+
+import pytest
+
+from smbfuse.config import View
+from smbfuse.errors import SmbError
+from smbfuse.share import Attributes, Features
+from smbfuse.status import NtStatus, error
+from smbfuse.vfs.xattrs import CREATE, REPLACE
+from tests.support.mem_share import MemShare
+from tests.vfs.mounted import Mount, Mounted
+
+USER = View(uid=1000, gid=1000, user_xattrs=True)
+ACLS = View(uid=1000, gid=1000, acls=True)
+PATH = "Größe [1]"
+# owner at 20, group at 36, no SACL, DACL at 52, each 16 bytes here
+HEAD = bytes.fromhex("01000480 14000000 24000000 00000000 34000000")
+DESCRIPTOR = HEAD + b"owner".ljust(16) + b"group".ljust(16) + b"dacl".ljust(16)
+
+
+@pytest.fixture
+def share() -> MemShare:
+    share = MemShare(features=Features.EXTENDED_ATTRIBUTES)
+    node = share.add(PATH, b"content")
+    node.attributes = Attributes.HIDDEN | Attributes.ARCHIVE
+    node.descriptor = DESCRIPTOR
+    return share
+
+
+async def failing(mounted: Mounted, operation: str, *arguments: object) -> int:
+    """Return the errno with which a call on the file fails."""
+    with pytest.raises(SmbError) as refused:
+        await getattr(mounted.fs, operation)(await mounted.ino(PATH), *arguments)
+    return refused.value.errno
+
+
+async def test_what_is_set_is_there_until_it_is_removed(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    await mounted.fs.setxattr(ino, b"user.name", b"value", 0)
+    await mounted.fs.setxattr(ino, "user.größe".encode(), bytes(range(256)), 0)
+    assert sorted(await mounted.fs.listxattr(ino)) == ["user.größe".encode(), b"user.name"]
+    assert await mounted.fs.getxattr(ino, "user.größe".encode()) == bytes(range(256))
+    assert share.node(PATH).extended == {"name": b"value", "größe": bytes(range(256))}
+    await mounted.fs.removexattr(ino, b"user.name")
+    assert await mounted.fs.listxattr(ino) == ["user.größe".encode()]
+    assert await failing(mounted, "getxattr", b"user.name") == errno.ENODATA
+    assert await failing(mounted, "removexattr", b"user.name") == errno.ENODATA
+
+
+async def test_a_name_is_found_in_any_case_as_servers_find_it(mount: Mount, share: MemShare) -> None:
+    share.node(PATH).extended.update({"NAME": b"capitals", "Name": b"mixed"})
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    assert await mounted.fs.getxattr(ino, b"user.Name") == b"mixed"
+    assert await mounted.fs.getxattr(ino, b"user.name") in (b"capitals", b"mixed")
+    assert await failing(mounted, "setxattr", b"user.nAmE", b"x", CREATE) == errno.EEXIST
+    await mounted.fs.removexattr(ino, b"user.Name")
+    assert share.node(PATH).extended == {"Name": b"mixed"} or share.node(PATH).extended == {"NAME": b"capitals"}
+
+
+async def test_create_and_replace_ask_first_whether_it_is_there(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    assert await failing(mounted, "setxattr", b"user.a", b"1", REPLACE) == errno.ENODATA
+    await mounted.fs.setxattr(ino, b"user.a", b"1", CREATE)
+    assert await failing(mounted, "setxattr", b"user.a", b"2", CREATE) == errno.EEXIST
+    await mounted.fs.setxattr(ino, b"user.a", b"2", REPLACE)
+    assert await mounted.fs.getxattr(ino, b"user.a") == b"2"
+
+
+async def test_setting_costs_one_call_and_an_empty_value_removes(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    before = sum(share.calls.values())
+    await mounted.fs.setxattr(ino, b"user.a", b"1", 0)
+    assert sum(share.calls.values()) == before + 1
+    await mounted.fs.setxattr(ino, b"user.a", b"", 0)
+    assert await failing(mounted, "getxattr", b"user.a") == errno.ENODATA
+
+
+@pytest.mark.parametrize(
+    "name, value, code",
+    [
+        (b"user." + b"n" * 256, b"1", errno.ERANGE),
+        (b"user.big", bytes(65536), errno.E2BIG),
+        (b"user.", b"1", errno.EINVAL),
+        (b"user.\xff", b"1", errno.EINVAL),
+        (b"user.cifs.dosattrib", b"123", errno.ERANGE),
+        (b"user.cifs.creationtime", b"1234", errno.ERANGE),
+        (b"user.cifs.creationtime", bytes(8), errno.EINVAL),
+        (b"security.capability", b"1", errno.EOPNOTSUPP),
+        (b"trusted.overlay", b"1", errno.EOPNOTSUPP),
+        (b"system.posix_acl_access", b"1", errno.EOPNOTSUPP),
+        (b"system.cifs_acl", DESCRIPTOR, errno.EOPNOTSUPP),
+    ],
+)
+async def test_what_cannot_be_set_costs_nothing(
+    mount: Mount, share: MemShare, name: bytes, value: bytes, code: int
+) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    before = share.calls.copy()
+    assert await failing(mounted, "setxattr", name, value, 0) == code
+    assert share.calls == before
+    assert ino == await mounted.ino(PATH)
+
+
+@pytest.mark.parametrize("name", [b"security.capability", b"system.posix_acl_access", b"os.name", b"system.cifs_acl"])
+async def test_probes_for_what_is_not_there_are_answered_here(mount: Mount, share: MemShare, name: bytes) -> None:
+    mounted = await mount(share, view=USER)
+    await mounted.ino(PATH)
+    before = share.calls.copy()
+    assert await failing(mounted, "getxattr", name) == errno.EOPNOTSUPP
+    assert await failing(mounted, "removexattr", name) == errno.EOPNOTSUPP
+    assert share.calls == before
+
+
+@pytest.mark.parametrize("name", [b"user.cifs.dosattrib", b"user.smb3.dosattrib"])
+async def test_dos_attributes_are_read_and_set(mount: Mount, share: MemShare, name: bytes) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    assert await mounted.fs.getxattr(ino, name) == struct.pack("<I", 0x22)
+    await mounted.fs.setxattr(ino, name, struct.pack("<I", 0x21 | Attributes.DIRECTORY), 0)
+    assert share.node(PATH).attributes == Attributes.READONLY | Attributes.ARCHIVE
+    assert await mounted.fs.getxattr(ino, name) == struct.pack("<I", 0x21)
+    assert not (await mounted.find(PATH)).stat.mode & 0o222
+
+
+@pytest.mark.parametrize("name", [b"user.cifs.creationtime", b"user.smb3.creationtime"])
+async def test_the_creation_time_is_a_filetime(mount: Mount, share: MemShare, name: bytes) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    share.node(PATH).created_ns = 1_700_000_000_123_456_700
+    await mounted.fs.setxattr(ino, b"user.touch", b"1", 0)
+    value = struct.pack("<Q", 133_444_736_001_234_567)
+    await mounted.fs.setxattr(ino, name, value, 0)
+    assert share.node(PATH).created_ns == 1_700_000_000_123_456_700
+    assert await mounted.fs.getxattr(ino, name) == value
+
+
+async def test_what_is_always_there_is_neither_created_nor_removed(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share, view=USER)
+    assert await failing(mounted, "setxattr", b"user.cifs.dosattrib", bytes(4), CREATE) == errno.EEXIST
+    assert await failing(mounted, "removexattr", b"user.cifs.dosattrib") == errno.EOPNOTSUPP
+
+
+@pytest.mark.parametrize(
+    "name, kept",
+    [
+        (b"system.cifs_acl", DESCRIPTOR[:4] + bytes(8) + DESCRIPTOR[12:]),  # the DACL alone, as the kernel client
+        (b"system.smb3_acl", DESCRIPTOR[:4] + bytes(8) + DESCRIPTOR[12:]),
+        (b"system.cifs_ntsd", DESCRIPTOR),
+        (b"system.smb3_ntsd", DESCRIPTOR),
+    ],
+)
+async def test_security_descriptors_are_shown_with_acl_only(
+    mount: Mount, share: MemShare, name: bytes, kept: bytes
+) -> None:
+    mounted = await mount(share, view=ACLS)
+    ino = await mounted.ino(PATH)
+    assert await mounted.fs.getxattr(ino, name) == DESCRIPTOR
+    share.node(PATH).descriptor = b""
+    await mounted.fs.setxattr(ino, name, DESCRIPTOR, 0)
+    assert share.node(PATH).descriptor == kept
+    assert await failing(mounted, "setxattr", name, b"short", 0) == errno.EINVAL
+    assert await failing(mounted, "setxattr", name, DESCRIPTOR, CREATE) == errno.EEXIST
+    assert await failing(mounted, "getxattr", b"user.name") == errno.EOPNOTSUPP
+    assert list(await mounted.fs.listxattr(ino)) == []
+
+
+async def test_without_the_options_there_are_none(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share)
+    for name in (b"user.name", b"user.cifs.dosattrib", b"system.cifs_acl"):
+        assert await failing(mounted, "getxattr", name) == errno.EOPNOTSUPP
+        assert await failing(mounted, "setxattr", name, b"1234", 0) == errno.EOPNOTSUPP
+    assert await failing(mounted, "listxattr") == errno.EOPNOTSUPP
+
+
+async def test_what_the_server_says_reaches_the_program(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share, view=USER)
+    share.fail("set_extended_attribute", error(NtStatus.EA_TOO_LARGE, "SET_INFO", PATH))
+    assert await failing(mounted, "setxattr", b"user.a", b"1", 0) == errno.ENOSPC
+    share.features = Features.NONE
+    assert await failing(mounted, "setxattr", b"user.a", b"1", 0) == errno.EOPNOTSUPP
+    assert await failing(mounted, "listxattr") == errno.EOPNOTSUPP
