@@ -115,9 +115,10 @@ class OpenHandles:
     def lost(self) -> None:
         """Tell every holder that has something open that its grant has ended with the connection."""
         self._holdings.clear()
-        for holding in {handle.holding for handle in self._open}:
-            if holding is not None:
-                holding.lost()
+        for handle in tuple(self._open):
+            if handle.holding is not None:
+                handle.holding.lost()
+                handle.holding = self.holding(handle.holding.holder)
 
     async def aclose(self) -> None:
         """Give everything back."""
