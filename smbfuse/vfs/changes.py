@@ -5,7 +5,7 @@ What servers without POSIX refuse is put together from what they can do, so that
 | rename onto | server with POSIX | any other |
 |---|---|---|
 | a file | in its place | in its place |
-| a file that is open, or READONLY | in its place, else so: | that is hidden (`removal`), this takes its name, that goes |
+| a file that is open, or READONLY | in its place, or so: | that is hidden (`removal`), this takes its name, that goes |
 | an empty folder | in its place | that is removed, this takes its name; made again if this fails |
 | another name of the same file | nothing | nothing |
 """
@@ -251,8 +251,8 @@ class Changes:
                 await self._send(source, node, target, replace=True)
                 return None
             except (Denied, Busy, Exists) as error:
-                # READONLY perhaps, or open elsewhere: what may not be replaced may yet be renamed. Samba 4.22 refuses to
-                # replace what we have open ourselves, with POSIX extensions too.
+                # READONLY perhaps, or open elsewhere: what may not be replaced may yet be renamed. Samba 4.22 refuses
+                # to replace what we have open ourselves, with POSIX extensions too.
                 refused = error
         try:
             hidden = await self._removal.hide(target, replaced)
