@@ -21,6 +21,7 @@ import tests.posix.behaviours  # noqa: F401  # fills the list
 from tests.posix.behaviour import BEHAVIOURS, Behaviour
 
 DEADLINE_S: Final = 30.0
+NAMES: Final = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # else it would be called ENOTSUP
 
 
 def attempt(behaviour: Behaviour, folder: Path) -> dict[str, Any]:
@@ -29,8 +30,7 @@ def attempt(behaviour: Behaviour, folder: Path) -> dict[str, Any]:
         folder.mkdir()
         behaviour(folder)
     except OSError as error:
-        number = errno.errorcode.get(error.errno or 0, str(error.errno))
-        return {"outcome": "refused", "errno": number, "detail": _where(error)}
+        return {"outcome": "refused", "errno": NAMES.get(error.errno or 0, str(error.errno)), "detail": _where(error)}
     except Exception as error:  # whatever it is: the next behaviour has its turn
         return {"outcome": "differs", "errno": None, "detail": _where(error)}
     return {"outcome": "passed", "errno": None, "detail": ""}

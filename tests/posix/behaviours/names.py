@@ -5,7 +5,7 @@ import itertools
 import os
 from pathlib import Path
 
-from tests.posix.behaviour import behaviour, new, refused
+from tests.posix.behaviour import behaviour, errno_of, new, refused
 
 
 def keeps(folder: Path, *names: str) -> None:
@@ -76,8 +76,14 @@ def names_of_dots(folder: Path) -> None:
 
 
 @behaviour
-def names_that_are_not_utf_8(folder: Path) -> None:
-    keeps(folder, os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xff\xfe"))
+def names_that_are_not_utf_8_are_kept_or_refused(folder: Path) -> None:
+    for name in (b"caf\xe9", b"\xff\xfe"):
+        number = errno_of(lambda name=name: (folder / os.fsdecode(name)).touch())  # type: ignore[misc]
+        assert number in (0, errno.EILSEQ, errno.EINVAL)
+        assert os.listdir(os.fsencode(folder)) == ([] if number else [name])
+        assert (folder / os.fsdecode(name)).exists() == (number == 0)
+        if number == 0:
+            (folder / os.fsdecode(name)).unlink()
 
 
 @behaviour
