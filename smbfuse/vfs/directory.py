@@ -90,7 +90,7 @@ class OpenDirectories:
         """
         handle = self._handle(fh)
         self._drop_untaken(handle)
-        if cookie == 0 and handle.last_cookie:
+        if cookie == 0:
             self._rewind(handle)
         taken = cookie - handle.last_cookie
         handle.batch = min(LARGEST_BATCH, max(FIRST_BATCH, 2 * taken if taken >= handle.batch else taken + 8))
@@ -245,10 +245,10 @@ class OpenDirectories:
             listing.abandon()
 
     def _rewind(self, handle: Handle) -> None:
-        """Begin anew: rewinddir(3) shall show what is there now."""
+        """Begin anew: rewinddir(3) shall show what is there now; and who begins to read, what we have made ourselves."""
+        old, again = handle.snapshot, handle.last_cookie > 0
         handle.last_cookie = 0
-        old = handle.snapshot
-        if isinstance(old, Listing) and (old.outgrown or self._left(old) <= 0):
+        if isinstance(old, Listing) and (old.outgrown or (again and self._left(old) <= 0)):
             handle.snapshot = self._begin(handle.folder)
             self._leave(old)
 

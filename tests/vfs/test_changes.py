@@ -159,6 +159,16 @@ async def test_a_listing_that_is_kept_shows_what_was_made_since(mount: Mount) ->
     assert await mounted.names() == [b".", b"..", b"a", b"b"]
 
 
+async def test_a_folder_that_was_opened_before_shows_what_was_made_since(mount: Mount) -> None:
+    mounted = await mount(MemShare())
+    fh = await mounted.fs.opendir(1)
+    await make(mounted, "f")
+    assert [entry.name for entry in await mounted.drain(fh)] == [b".", b"..", b"f"]
+    await mounted.fs.mkdir(1, b"d", 0o755, CALLER)
+    assert [entry.name for entry in await mounted.drain(fh)] == [b".", b"..", b"f", b"d"]
+    await mounted.fs.releasedir(fh)
+
+
 async def test_a_folder_has_another_time_after_a_change(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     share.add("d/f")
