@@ -94,27 +94,35 @@ class Dialer:
         except BaseException:
             stream.close()
             raise
-        if isinstance(session, Smb2Session) and isinstance(self._previous, Smb2Session):
-            session.learn_from(self._previous)
         self._previous = session
         return session
 
     async def _establish(self, stream: TcpStream, nursery: trio.Nursery) -> Session:
         config = self._config
         vers = config.security.vers
-        family: type[Smb1Session | Smb2Session] = Smb1Session if vers is Vers.SMB1 else Smb2Session
+        smb1 = vers is Vers.SMB1
         first_reply = None
         if vers is Vers.AUTO:
             first_reply = await self._probe(stream)
             if bytes(first_reply[:4]) == SMB1_MAGIC:
-                family = Smb1Session
+                smb1 = True
                 if not self._told_of_smb1:
                     self._told_of_smb1 = True
                     log.warning(
                         "%s speaks only SMB1, which protects nothing: mounted all the same, because of vers=auto",
                         config.target.host,
                     )
-        return await family.establish(
+        if smb1:
+            return await Smb1Session.establish(
+                stream,
+                nursery,
+                target=config.target,
+                login=config.login,
+                security=config.security,
+                network=config.network,
+                first_reply=first_reply,
+            )
+        return await Smb2Session.establish(
             stream,
             nursery,
             target=config.target,
@@ -122,6 +130,7 @@ class Dialer:
             security=config.security,
             network=config.network,
             first_reply=first_reply,
+            previous=self._previous if isinstance(self._previous, Smb2Session) else None,
         )
 
     async def _probe(self, stream: TcpStream) -> memoryview:

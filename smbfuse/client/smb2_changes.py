@@ -1,16 +1,21 @@
 """What changes names and attributes over SMB2: each is one compound that closes what it opens.
 
-Servers' answers, as tried on Samba 4.17 without POSIX extensions ([MS-FSA] 2.1.5.15.11 where Windows differs):
+Servers' answers, as tried on Samba 4.17 and 4.22 ([MS-FSA] 2.1.5.15.11 where Windows differs):
 
 * A name that is removed while somebody has it open stays taken until the last handle is closed; opening, removing and
   renaming it are refused with DELETE_PENDING. The handle goes on reading and writing.
 * Renaming a file that is open succeeds, and its handle goes on, under the new name. So does renaming a folder with open
-  files below (Windows: ACCESS_DENIED).
-* Renaming onto a file that is open is refused with ACCESS_DENIED; a second name of the file itself counts as open.
+  files below on 4.17 (4.22 and Windows, if somebody else has them open: ACCESS_DENIED).
+* Renaming onto a file that is open is refused with ACCESS_DENIED (4.17: only if this session has it open); a second
+  name of the file itself counts as open.
 * Renaming onto a read-only file succeeds (Windows: ACCESS_DENIED).
 * Renaming a folder onto an empty one succeeds, onto a full one is refused with DIRECTORY_NOT_EMPTY (Windows: both
   ACCESS_DENIED); a file onto a folder and a folder onto a file: OBJECT_NAME_COLLISION.
 * A renaming that changes case only succeeds, with and without `replace`.
+* With the POSIX extensions (4.22) a removed name is free at once, but a file that this session has open is still not
+  replaced.
+* A time that was set by a handle is not moved by later writes through it, nor by its close; with the POSIX extensions
+  later writes move it, as POSIX has it.
 """
 
 from __future__ import annotations
@@ -107,7 +112,7 @@ async def link(tree: Smb2Tree, existing: str, path: str) -> None:
 async def change(tree: Smb2Tree, path: str, wanted: Change, holder: GrantHolder | None) -> FileStat:
     """Change attributes by path; see `Share.change`.  Cost: 1 round trip: CREATE, SET_INFOs, QUERY_INFO, CLOSE."""
     access, requests = changing(tree, path, wanted)
-    access |= Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
+    access |= Access.FILE_READ_ATTRIBUTES  # and no more: the owner may change the mode of a file with a mode of 0
     created, (*done, told) = await _perform(
         tree, path, access, CreateOptions.OPEN_REPARSE_POINT, (*requests, tree.query()), holder
     )
@@ -164,7 +169,7 @@ async def _perform(
     `holder`: the grant that this must not break; its key goes along where handles with it are open.
     Cost: 1 round trip; 2 for a file whose other name has the key already.  Raises: what the CREATE was refused with.
     """
-    asking = tree.grants.ask(tree, holder, Caching.NONE)
+    asking = tree.grants.ask(tree, path, holder, Caching.NONE)
     try:
         create = tree.create(path, access, options, asking=asking)
         try:

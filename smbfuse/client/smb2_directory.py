@@ -82,6 +82,7 @@ class Smb2Directory:
         if not self._closed:
             self._closed = self._over = True
             self._tree.close(self._file_id)
+            self._tree.folders.pop(self.path, None)
 
     async def _next_reply(self) -> Reply:
         exchange = self._ahead or self._ask()
@@ -107,12 +108,14 @@ async def open_directory(tree: Smb2Tree, path: str, holder: GrantHolder | None) 
 
 
 async def _attempt(tree: Smb2Tree, path: str, holder: GrantHolder | None) -> Smb2Directory:
-    asking = tree.grants.ask(tree, holder, _LEASED)
+    asking = tree.grants.ask(tree, path, holder, _LEASED)
     page = query(tree, RELATED_FILE_ID)
     create = tree.create(path, _LIST, CreateOptions.DIRECTORY_FILE, asking=asking)
     replies = await tree.opening(path, (create, page, page), asking)
     created = CreateResponse.decode(replies[0].element)
     directory = Smb2Directory(tree, created, path, replies[1:])
+    if holder is not None and directory.caching:
+        tree.folders[path] = holder.key
     if not created.file_attributes & FileAttributes.DIRECTORY:
         await directory.aclose()
         raise status.error(NtStatus.NOT_A_DIRECTORY, Command.CREATE.name, path)

@@ -12,6 +12,7 @@ oplocks are asked for, it is kept until the reply comes.  [MS-SMB2] 3.2.5.7.4, 3
 from __future__ import annotations
 
 import logging
+import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smbfuse.engine.smb2_exchange import Reply, Request
@@ -75,6 +76,12 @@ def to_oplock_level(caching: Caching) -> OplockLevel:
     if Caching.WRITE in caching:
         return OplockLevel.BATCH if Caching.HANDLE in caching else OplockLevel.EXCLUSIVE
     return OplockLevel.LEVEL_II if Caching.READ in caching else OplockLevel.NONE
+
+
+def lease_of_nobody(parent: bytes) -> CreateContext:
+    """Return the context of an open that keeps nothing, and breaks no lease on its folder that has the key `parent`."""
+    lease = LeaseV2(secrets.token_bytes(16), 0, LeaseFlags.PARENT_LEASE_KEY_SET, parent_lease_key=parent)
+    return CreateContext(LEASE, lease.encode())
 
 
 class _Early(NamedTuple):
@@ -157,11 +164,8 @@ class Smb2Grants:
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def ask(self, tree: Smb2Tree, holder: GrantHolder | None, wanted: Caching, *, parent: bytes = b"") -> Asking | None:
-        """Return the question for `wanted`, to be part of a CREATE; None where nothing is asked for.
-
-        `parent` is the key of the folder's lease, which an open with it does not break (version 2).
-        """
+    def ask(self, tree: Smb2Tree, path: str, holder: GrantHolder | None, wanted: Caching) -> Asking | None:
+        """Return the question for `wanted`, to be part of the CREATE of `path`; None where nothing is asked for."""
         if holder is None or not self.enabled or not (wanted or self.is_held(holder)):
             return None
         if self.version:
@@ -170,7 +174,7 @@ class Smb2Grants:
             grant = _Grant(holder, None)
             self._oplocks_asked += 1
         grant.asked += 1
-        return Asking(self, grant, tree, wanted, parent)
+        return Asking(self, grant, tree, wanted, tree.folder_key(path))
 
     def is_held(self, holder: GrantHolder) -> bool:
         """Tell whether handles are open with the holder's key: only then does an open need it, not to break them."""

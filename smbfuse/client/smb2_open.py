@@ -36,8 +36,8 @@ _DISPOSITION: Final = {
 }
 
 
-async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent, *, parent: bytes = b"") -> Smb2File:
-    """Open a file, or make it; see `Share.open`. `parent` is the key of its folder's lease.
+async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent) -> Smb2File:
+    """Open a file, or make it; see `Share.open`.
 
     Cost: 1 round trip: CREATE, SET_INFO and QUERY_INFO where it is to be emptied, READ where first bytes are wanted.
     One more where the server refuses to let attributes be written along with the data, or a key that another name of
@@ -46,7 +46,7 @@ async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent, *, parent: by
     access = _access(intent)
     wanted: Caching | None = intent.wanted
     try:
-        return await _attempt(tree, path, intent, access, wanted, parent)
+        return await _attempt(tree, path, intent, access, wanted)
     except StatusError as error:
         if error.status == NtStatus.ACCESS_DENIED and access & Access.FILE_WRITE_ATTRIBUTES:
             access &= ~Access.FILE_WRITE_ATTRIBUTES
@@ -55,17 +55,15 @@ async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent, *, parent: by
         else:
             raise _explained(error, path) from None
     try:
-        return await _attempt(tree, path, intent, access, wanted, parent)
+        return await _attempt(tree, path, intent, access, wanted)
     except StatusError as error:
         raise _explained(error, path) from None
 
 
-async def _attempt(
-    tree: Smb2Tree, path: str, intent: OpenIntent, access: Access, wanted: Caching | None, parent: bytes
-) -> Smb2File:
+async def _attempt(tree: Smb2Tree, path: str, intent: OpenIntent, access: Access, wanted: Caching | None) -> Smb2File:
     """Open with `access`, asking for the grant `wanted` (None: none, and without the holder's key)."""
     holder = intent.holder if wanted is not None else None
-    asking = tree.grants.ask(tree, holder, wanted or Caching.NONE, parent=parent)
+    asking = tree.grants.ask(tree, path, holder, wanted or Caching.NONE)
     create = tree.create(
         path,
         access,

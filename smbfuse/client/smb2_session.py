@@ -104,10 +104,13 @@ class Smb2Session:
         security: Security,
         network: Network,
         first_reply: memoryview | None = None,
+        previous: Smb2Session | None = None,
     ) -> Smb2Session:
         """Negotiate and log in over `stream`; the connection's tasks live in `nursery`.
 
         `first_reply` is the SMB2 response to an SMB1 NEGOTIATE, if one was sent: 2.0.2, or "ask again in SMB2".
+        `previous` is the session that this one replaces: the server ends it, so that what it had open and granted is in
+        nobody's way, even if the server has not noticed the loss of its connection.
 
         Cost: 3 round trips with NTLM (2 with Kerberos; one less after a first reply of 2.0.2).
         Raises: AuthenticationFailed, SecurityRefused (both final), ProtocolError, ConnectionLost, Timeout. The
@@ -120,7 +123,9 @@ class Smb2Session:
             negotiated = await negotiate(connection, engine, target, security, network, first_reply)
             engine.adopt(multi_credit=negotiated.multi_credit)
             session = cls(connection, engine, negotiated, target=target, login=login, network=network)
-            await session._log_in(security)
+            await session._log_in(security, previous)
+            if previous is not None:
+                session._learn_from(previous)
         except BaseException as error:
             reason = error if isinstance(error, SmbError) else ConnectionLost("the login was given up", sent=True)
             connection.abort(reason)
@@ -135,7 +140,7 @@ class Smb2Session:
         )
         return session
 
-    def learn_from(self, previous: Smb2Session) -> None:
+    def _learn_from(self, previous: Smb2Session) -> None:
         """Take over what the mount's previous session has found out of the server; see `Compounds.learn_from`."""
         self.engine.compounds.learn_from(previous.engine.compounds, ended_by_peer=previous.connection.ended_by_peer)
 
@@ -231,14 +236,23 @@ class Smb2Session:
 
     # --- login --------------------------------------------------------------------------------------------------------
 
-    async def _log_in(self, security: Security) -> None:
+    async def _log_in(self, security: Security, previous: Smb2Session | None) -> None:
         host = self._target.host
         exchange = begin_login(self._login, host=host, hint=self.negotiated.answer.token or None)
         mode = SecurityMode.SIGNING_REQUIRED if security.sign else SecurityMode.SIGNING_ENABLED
+        # Of one and the same server: what another one calls by this number is somebody else's.
+        server = self.negotiated.answer.server_guid
+        known = previous is not None and previous.negotiated.answer.server_guid == server
+        replaced = previous.engine.session_id if previous is not None and known else 0
         token = await self._step(exchange, b"")
         for _ in range(MOST_LOGIN_LEGS):
             request = SessionSetupRequest(
-                flags=0, security_mode=mode, capabilities=0, channel=0, token=token, previous_session_id=0
+                flags=0,
+                security_mode=mode,
+                capabilities=0,
+                channel=0,
+                token=token,
+                previous_session_id=replaced,
             )
             (reply,) = await self.connection.perform(
                 self.engine.submit((Request(Command.SESSION_SETUP, request.encode()),))

@@ -41,6 +41,16 @@ log = logging.getLogger(__name__)
 
 FAREWELL_S: Final = 2.0
 
+# What can be asked of every server. None tells beforehand whether it keeps reparse points and EAs: Samba does,
+# and sets no flag for it in FileFsAttributeInformation; one that does not answers NOT_SUPPORTED.
+_ALWAYS: Final = (
+    Features.SYMLINKS
+    | Features.MAKES_SYMLINKS
+    | Features.SPECIAL_FILES
+    | Features.HARD_LINKS
+    | Features.EXTENDED_ATTRIBUTES
+)
+
 
 class Smb2Share:
     """A connected tree. Implements `share.Share`."""
@@ -71,9 +81,9 @@ class Smb2Share:
 
     @property
     def features(self) -> Features:
-        features = Features.SYMLINKS | Features.HARD_LINKS | Features.EXTENDED_ATTRIBUTES | self.tree.manner.features
-        if self.tree.reparse_points:
-            features |= Features.MAKES_SYMLINKS | Features.SPECIAL_FILES
+        features = _ALWAYS | self.tree.manner.features
+        if not self.tree.reparse_points:
+            features &= ~(Features.MAKES_SYMLINKS | Features.SPECIAL_FILES)
         if self.tree.engine.compounds.enabled:
             features |= Features.COMPOUND
         if self.tree.grants.leases:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smbfuse import status
 from smbfuse.client import smb2_requests
+from smbfuse.client.smb2_grants import lease_of_nobody
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import DecodeError
@@ -38,6 +39,12 @@ log = logging.getLogger(__name__)
 
 PAGE_SIZE: Final = 1 << 20  # of a listing: 8,000 entries, decoded in some 15 ms
 
+_READING: Final = (
+    Access.FILE_READ_DATA
+    | Access.FILE_READ_EA
+    | Access.FILE_READ_ATTRIBUTES
+    | (Access.READ_CONTROL | Access.SYNCHRONIZE)
+)
 _DATA_CAME: Final = frozenset({NtStatus.SUCCESS, NtStatus.BUFFER_OVERFLOW})
 
 
@@ -60,6 +67,7 @@ class Smb2Tree:
         self.grants = grants
         self.tree = tree
         self.sizes = sizes
+        self.folders: dict[str, bytes] = {}  # keys of the leases that listings hold, by path
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
         self.reparse_points = True  # until it refuses to keep one: which servers do is not to be known beforehand
 
@@ -95,19 +103,31 @@ class Smb2Tree:
     ) -> Request:
         """Return a CREATE in this tree and in its manner, that shares everything with others.
 
-        `attributes` and `mode` are those of a file that it makes, `asking` the grant that it asks for.
+        `attributes` and `mode` are those of a file that it makes, `asking` the grant that it asks for. One that may
+        change something names the lease on its folder, which then is not broken by what we do ourselves.
         """
+        oplock_level = OplockLevel.NONE
+        if asking is not None:
+            oplock_level = asking.oplock_level
+            contexts = (*contexts, *asking.contexts)
+        elif (disposition is not Disposition.OPEN or access & ~_READING) and (parent := self.folder_key(path)):
+            oplock_level = OplockLevel.LEASE
+            contexts = (*contexts, lease_of_nobody(parent))
         return smb2_requests.create(
             path,
             access,
             options,
             disposition=disposition,
             attributes=attributes,
-            oplock_level=asking.oplock_level if asking is not None else OplockLevel.NONE,
-            contexts=(*contexts, *asking.contexts) if asking is not None else contexts,
+            oplock_level=oplock_level,
+            contexts=contexts,
             mode=mode,
             manner=self.manner,
         )
+
+    def folder_key(self, path: str) -> bytes:
+        """Return the key of the lease on the folder that `path` is in, b"" if there is none."""
+        return self.folders.get(path.rpartition("/")[0], b"")
 
     def query(self, file_id: bytes = RELATED_FILE_ID) -> Request:
         """Return the QUERY_INFO whose answer `stat_of` reads."""

@@ -227,17 +227,17 @@ class Smb2Protection:
     def seal(self, session_id: int, message: Sequence[Buffer]) -> list[Buffer]:
         """Encrypt a message or a whole compound: TRANSFORM_HEADER and ciphertext. [MS-SMB2] 3.1.4.3.
 
-        What goes in is not signed. Cost: several buffers are joined first, which copies them once.
+        What goes in is not signed. Cost: what `Sealer.encrypt_pieces` says.
         Raises: SecurityRefused (nothing was agreed on to encrypt with).
         """
         if self._sealer is None:
             raise SecurityRefused("encryption is demanded, but none was agreed on with the server")
-        plain = message[0] if len(message) == 1 else b"".join(message)
         nonce = self._sealer.next_nonce()
+        size = sum(len(buffer) for buffer in message)
         header = transform.encode(
-            transform.TransformHeader(bytes(sealing.TAG_SIZE), nonce.ljust(16, b"\0"), len(plain), session_id)
+            transform.TransformHeader(bytes(sealing.TAG_SIZE), nonce.ljust(16, b"\0"), size, session_id)
         )
-        sealed, tag = self._sealer.encrypt(nonce, plain, header[transform.AUTHENTICATED_FROM :])
+        sealed, tag = self._sealer.encrypt_pieces(nonce, message, header[transform.AUTHENTICATED_FROM :])
         header[transform.SIGNATURE] = tag
         return [header, sealed]
 

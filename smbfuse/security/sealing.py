@@ -5,17 +5,20 @@ the object too: whoever keeps it through a re-authentication, which keeps the ke
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 
 from smbfuse.errors import ProtocolError
 from smbfuse.wire.record import Buffer
 
 TAG_SIZE: Final = 16
+GATHERED_FROM: Final = 32 * 1024  # bytes; below, setting a cipher up costs more than a copy
+_BLOCK_SIZE: Final = 16
 
 
 class _Aead(Protocol):
@@ -49,6 +52,7 @@ class Sealer:
     def __init__(self, suite: CipherSuite, key: bytes) -> None:
         self._suite = suite
         self._aead = suite.make(key)
+        self._aes = algorithms.AES(key) if suite.make is AESGCM else None
         self._counter = itertools.count(1)
 
     def next_nonce(self) -> bytes:
@@ -59,6 +63,23 @@ class Sealer:
         """Return the ciphertext, as long as `message`, and its 16-byte tag."""
         sealed = memoryview(self._aead.encrypt(nonce, message, associated_data))
         return sealed[:-TAG_SIZE], sealed[-TAG_SIZE:]
+
+    def encrypt_pieces(self, nonce: bytes, pieces: Sequence[Buffer], associated_data: Buffer) -> tuple[Buffer, Buffer]:
+        """Return the ciphertext of the message that `pieces` make together, and its 16-byte tag.
+
+        Large ones are not joined first, which GCM can do and CCM cannot: 1 MiB in 0.1 ms instead of 0.8.
+        """
+        size = sum(len(piece) for piece in pieces)
+        if self._aes is None or size < GATHERED_FROM:
+            return self.encrypt(nonce, b"".join(pieces), associated_data)
+        cipher = Cipher(self._aes, modes.GCM(nonce)).encryptor()
+        cipher.authenticate_additional_data(associated_data)
+        sealed = memoryview(bytearray(size + _BLOCK_SIZE - 1))  # room that the library wants, and does not use
+        at = 0
+        for piece in pieces:
+            at += cipher.update_into(piece, sealed[at:])
+        cipher.finalize()
+        return sealed[:size], cipher.tag
 
 
 class Unsealer:

@@ -33,6 +33,7 @@ async def session(
     security: Security = Security(),  # noqa: B008 - frozen
     network: Network = Network(),  # noqa: B008 - frozen
     first_reply: bytes | None = None,
+    previous: Smb2Session | None = None,
 ) -> AsyncIterator[tuple[Smb2Session, Smb2Server]]:
     """Yield a session established with a scripted server, which `prepare` may change beforehand."""
     stream = PairedStream()
@@ -50,6 +51,7 @@ async def session(
                 security=security,
                 network=network,
                 first_reply=memoryview(bytearray(first_reply)) if first_reply is not None else None,
+                previous=previous,
             )
             yield established, server
         finally:

@@ -103,6 +103,8 @@ def entry(
 class Smb2Server:
     """Answers what comes over `stream`. Change `answers`, `statuses` and the flags before or between requests."""
 
+    guid = SERVER_GUID
+
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
         self.dialect = 0x0311
@@ -253,7 +255,7 @@ class Smb2Server:
         return NegotiateResponse(
             security_mode=self.security_mode,
             dialect_revision=self.dialect,
-            server_guid=SERVER_GUID,
+            server_guid=self.guid,
             capabilities=self.capabilities,
             max_transact_size=self.max_size,
             max_read_size=self.max_size,
@@ -345,7 +347,7 @@ class Smb2Server:
             assert self._offer is not None
             assert (said.dialects, said.client_guid) == (self._offer.dialects, self._offer.client_guid)
             proof = control.ValidateNegotiateInfoResponse(
-                self.capabilities, SERVER_GUID, self.security_mode, self.dialect
+                self.capabilities, self.guid, self.security_mode, self.dialect
             )
             return 0, control.IoctlResponse(request.ctl_code, request.file_id, b"", proof.encode(), 0).encode()
         point = self.handles[request.file_id].node.point

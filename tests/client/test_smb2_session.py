@@ -423,8 +423,7 @@ async def test_a_server_that_ends_the_connection_over_a_compound_is_sent_no_more
             with suppress(ConnectionLost):
                 await call()
         assert first.connection.ended_by_peer
-    async with session() as (second, server):
-        second.learn_from(first)
+    async with session(previous=first) as (second, server):
         share = await second.connect_share("Büro")
         server.commands()
         with pytest.raises(NotFound):
@@ -433,6 +432,19 @@ async def test_a_server_that_ends_the_connection_over_a_compound_is_sent_no_more
         server.cut_at = Command.ECHO
         with pytest.raises(ConnectionLost):
             await share.echo()
-    async with session() as (third, _):
-        third.learn_from(second)
+    async with session(previous=second) as (third, _):
         assert third.engine.compounds.enabled == compounds
+
+
+@pytest.mark.parametrize("same_server", [True, False])
+async def test_a_session_ends_the_one_that_it_replaces_on_the_same_server(same_server: bool) -> None:
+    async with session() as (first, _):
+        pass
+
+    def prepare(server: Smb2Server) -> None:
+        server.guid = SERVER_GUID if same_server else bytes(16)
+
+    async with session(prepare, previous=first) as (_, server):
+        setups = [element for header, element in server.requests if header.command == Command.SESSION_SETUP]
+        replaced = {SessionSetupRequest.decode(element).previous_session_id for element in setups}
+        assert replaced == {first.engine.session_id if same_server else 0}

@@ -1,5 +1,7 @@
 """The ciphers by themselves, against published messages."""
 
+import itertools
+
 import pytest
 
 from smbfuse.errors import ProtocolError
@@ -40,3 +42,16 @@ def test_another_key_does_not_decrypt(suite: CipherSuite) -> None:
     message = memoryview(bytearray(ciphertext))
     with pytest.raises(ProtocolError, match="authentication tag"):
         Unsealer(suite, b"\1" * suite.key_size).decrypt_in_place(bytes(16), message, tag, b"aad")
+
+
+@pytest.mark.parametrize("sizes", [(5,), (3, 0, 17), (64, 48, 100_000), (1, 65_535, 15, 70_001)], ids=str)
+@pytest.mark.parametrize("suite", CIPHERS.values(), ids=BY_NAME)
+def test_pieces_are_encrypted_as_what_they_make_together(suite: CipherSuite, sizes: tuple[int, ...]) -> None:
+    kinds = itertools.cycle((bytes, bytearray, memoryview))
+    pieces = [
+        kind(bytes(range(256)) * (size // 256) + bytes(size % 256)) for size, kind in zip(sizes, kinds, strict=False)
+    ]
+    sealer = Sealer(suite, bytes(range(suite.key_size)))
+    nonce = bytes(range(suite.nonce_size))
+    ciphertext, tag = sealer.encrypt_pieces(nonce, pieces, b"header")
+    assert (bytes(ciphertext), bytes(tag)) == tuple(map(bytes, sealer.encrypt(nonce, b"".join(pieces), b"header")))

@@ -21,12 +21,15 @@ REQUESTS: Final[dict[int, Any]] = {
     Command.TREE_DISCONNECT: session.TreeDisconnectRequest,
     Command.CREATE: create.CreateRequest,
     Command.CLOSE: create.CloseRequest,
+    Command.FLUSH: io.FlushRequest,
     Command.READ: io.ReadRequest,
+    Command.WRITE: io.WriteRequest,
     Command.IOCTL: control.IoctlRequest,
     Command.ECHO: control.EchoRequest,
     Command.CANCEL: control.CancelRequest,
     Command.QUERY_DIRECTORY: info.QueryDirectoryRequest,
     Command.QUERY_INFO: info.QueryInfoRequest,
+    Command.SET_INFO: info.SetInfoRequest,
 }
 RESPONSES: Final[dict[int, Any]] = {
     Command.NEGOTIATE: negotiate.NegotiateResponse,
@@ -36,11 +39,14 @@ RESPONSES: Final[dict[int, Any]] = {
     Command.TREE_DISCONNECT: session.TreeDisconnectResponse,
     Command.CREATE: create.CreateResponse,
     Command.CLOSE: create.CloseResponse,
+    Command.FLUSH: io.FlushResponse,
     Command.READ: io.ReadResponse,
+    Command.WRITE: io.WriteResponse,
     Command.IOCTL: control.IoctlResponse,
     Command.ECHO: control.EchoResponse,
     Command.QUERY_DIRECTORY: info.QueryDirectoryResponse,
     Command.QUERY_INFO: info.QueryInfoResponse,
+    Command.SET_INFO: info.SetInfoResponse,
 }
 
 _WITH_DATA: Final = {NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED, NtStatus.BUFFER_OVERFLOW}
