@@ -6,18 +6,21 @@ window that still counts, and with nothing raised but ProtocolError.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.config import Login, Sec, Secret
 from smbfuse.engine.dialect import Cipher, SigningAlgorithm
 from smbfuse.engine.exchange import Exchange
 from smbfuse.engine.protect import Smb1Protection, Smb2Protection
-from smbfuse.engine.smb1 import Smb1Engine, Tree
+from smbfuse.engine.smb1 import Smb1Engine
+from smbfuse.engine.smb1_exchange import Tree
 from smbfuse.engine.smb2 import Smb2Engine
-from smbfuse.engine.smb2_exchange import Request
+from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, ProtocolError, SecurityRefused
 from smbfuse.security.login import begin_login
 from smbfuse.security.signing import Md5Mac
+from smbfuse.share import Caching
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import control, files, io, trans2
@@ -26,12 +29,24 @@ from smbfuse.wire.smb1.header import Command as Command1
 from smbfuse.wire.smb1.header import Header as Header1
 from smbfuse.wire.smb1.message import UNICODE, encode_message
 from smbfuse.wire.smb1.transaction import TransactionPart, TransactionRequest
-from smbfuse.wire.smb2 import create, info
+from smbfuse.wire.smb2 import breaks, create, info
 from smbfuse.wire.smb2 import io as io2
 from smbfuse.wire.smb2.control import EchoResponse
-from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command, Header, HeaderFlags, join_compound, split_compound
+from smbfuse.wire.smb2.header import (
+    RELATED_FILE_ID,
+    UNSOLICITED,
+    Command,
+    Header,
+    HeaderFlags,
+    join_compound,
+    split_compound,
+)
+from smbfuse.wire.smb2.lease import LEASE, LeaseV2
 from tests.fuzz.decoders import Target
 from tests.support.server_protection import ServerProtection
+
+if TYPE_CHECKING:
+    from smbfuse.client.smb2_tree import Smb2Tree
 
 SESSION_KEY: Final = bytes(range(16))
 DIALECT: Final = 0x0311
@@ -127,6 +142,10 @@ def _dialogue(make: Callable[[], Engine], answer: Answer) -> tuple[bytes, frozen
             for reply in answer(memoryview(b"".join(pdu))[nbss.HEADER_SIZE :]):
                 stream += nbss.frame(len(reply)) + reply
                 engine.arrived(memoryview(bytearray(reply)))
+        if isinstance(engine, Smb2Engine) and _BREAK not in stream and all(exchange.done for exchange in exchanges):
+            notice = Header(Command.OPLOCK_BREAK, UNSOLICITED, flags=HeaderFlags.SERVER_TO_REDIR).encode() + _BREAK
+            stream += nbss.frame(len(notice)) + notice
+            engine.arrived(memoryview(bytearray(notice)))
     assert all(exchange.done and exchange.error is None for exchange in exchanges), exchanges
     return stream, frozenset(_bytes_of(reply) for exchange in exchanges for reply in exchange.replies)
 
@@ -142,6 +161,7 @@ def _submit(engine: Engine) -> list[Exchange[Any]]:
     exchanges: list[Exchange[Any]] = [engine.ping()]
     if isinstance(engine, Smb2Engine):
         exchanges += [engine.submit(requests, bulk=bulk) for requests, bulk in _SMB2_REQUESTS]
+        exchanges.append(_Caching(engine).open())
         return exchanges
     exchanges += [engine.submit(chain) for chain in _SMB1_CHAINS]
     exchanges.append(engine.transact(_FIND_FIRST, tree=Tree(1, 0)))
@@ -150,7 +170,48 @@ def _submit(engine: Engine) -> list[Exchange[Any]]:
 
 # --- SMB2 -------------------------------------------------------------------------------------------------------------
 
+
+class _Caching:
+    """Somebody who opens a file with a lease and keeps it, and gives up what a break takes back."""
+
+    key = b"the key of a lea"
+
+    def __init__(self, engine: Smb2Engine) -> None:
+        self.folders: dict[str, bytes] = {}
+        self._engine = engine
+        self._grants = Smb2Grants(2, directories=True)
+        engine.on_break = self._grants.broke
+        engine.on_lost = self._grants.lost
+
+    def open(self) -> Smb2Exchange:
+        asking = self._grants.ask(cast("Smb2Tree", self), "größe", self, Caching.READ | Caching.HANDLE)
+        assert asking is not None
+        request = create.CreateRequest(0, 0xFF, 2, 0, 0x81, 0, 7, 1, 0, "größe", asking.contexts)
+        exchange = self._engine.submit((Request(Command.CREATE, request.encode()),))
+
+        def opened(reply: Reply) -> None:
+            asking.answered(reply)
+            self._grants.delivered(_FILE_ID)
+
+        exchange.on_first_reply = opened
+        return exchange
+
+    def submit(self, request: Request, *, urgent: bool) -> Smb2Exchange:
+        return self._engine.submit((request,), urgent=urgent)
+
+    def folder_key(self, path: str) -> bytes:
+        return b""
+
+    def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
+        self._grants.acknowledge(_FILE_ID, remaining)
+
+    def lost(self) -> None:
+        assert self._grants.caching(_FILE_ID) is Caching.NONE
+
+
 _FILE_ID: Final = bytes(range(16))
+_LEASE: Final = create.CreateContext(LEASE, LeaseV2(_Caching.key, 3, epoch=1).encode())
+_BREAK: Final = breaks.LeaseBreak(2, 1, _Caching.key, 3, 1, 0, 0, 0).encode()
 _OPEN: Final = create.CreateRequest(0, 0, 2, 0, 0x81, 0, 7, 1, 0, "größe").encode()
 _PAGE: Final = info.QueryDirectoryRequest(37, 0, 0, RELATED_FILE_ID, "*", 65536).encode()
 _SMB2_REQUESTS: Final[Sequence[tuple[Sequence[Request], bool]]] = (
@@ -164,10 +225,13 @@ _SMB2_REQUESTS: Final[Sequence[tuple[Sequence[Request], bool]]] = (
         False,
     ),
     ((Request(Command.READ, io2.encode_read(_FILE_ID, 0, 1 << 20), 1 << 20),), True),
+    ((Request(Command.WRITE, io2.encode_write(_FILE_ID, 0, 8), 8, (b"some", memoryview(b"data"))),), True),
 )
 _SMB2_ANSWERS: Final = {
     Command.ECHO: EchoResponse().encode(),
-    Command.CREATE: create.CreateResponse(0, 0, 1, 0, 0, 0, 0, 4096, 5, 0x20, _FILE_ID).encode(),
+    Command.CREATE: create.CreateResponse(0xFF, 0, 1, 0, 0, 0, 0, 4096, 5, 0x20, _FILE_ID, (_LEASE,)).encode(),
+    Command.WRITE: io2.WriteResponse(8, 0, b"").encode(),
+    Command.OPLOCK_BREAK: breaks.LeaseBreakAcknowledgment(0, _Caching.key, 1).encode(),
     Command.READ: io2.ReadResponse(b"data", 0, 0).encode(),
     Command.QUERY_DIRECTORY: info.QueryDirectoryResponse(memoryview(bytes(72))).encode(),
     Command.CLOSE: create.CloseResponse(0, 0, 0, 0, 0, 0, 0, 0).encode(),

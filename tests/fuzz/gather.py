@@ -46,12 +46,15 @@ _SMB2_MESSAGES: Final = {
     Command.TREE_DISCONNECT: "session.TreeDisconnect",
     Command.CREATE: "create.Create",
     Command.CLOSE: "create.Close",
+    Command.FLUSH: "io.Flush",
     Command.READ: "io.Read",
+    Command.WRITE: "io.Write",
     Command.IOCTL: "control.Ioctl",
     Command.ECHO: "control.Echo",
     Command.CANCEL: "control.Cancel",
     Command.QUERY_DIRECTORY: "info.QueryDirectory",
     Command.QUERY_INFO: "info.QueryInfo",
+    Command.SET_INFO: "info.SetInfo",
 }
 _FILE_CLASSES: Final = {
     FileInformation.BASIC: "FileBasicInformation",

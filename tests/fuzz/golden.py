@@ -3,20 +3,23 @@
 from collections.abc import Iterator
 from struct import Struct
 
-from smbfuse.wire import descriptor, fscc, fscc_ea, nbss, reparse
+from smbfuse.wire import descriptor, fscc, fscc_changes, fscc_ea, nbss, reparse
 from smbfuse.wire.dirlist import DirectoryEntry, encode_page
 from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.fscc import FileInformation
 from smbfuse.wire.record import Record
-from smbfuse.wire.smb1 import control, files, io, levels, listing, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import control, files, io, levels, listing, names, negotiate, session, trans2, transaction
 from smbfuse.wire.smb1.header import Command, Flags, Flags2, Header
 from smbfuse.wire.smb1.message import OEM, UNICODE, Message, encode_message
 from smbfuse.wire.smb2 import breaks, create
 from smbfuse.wire.smb2 import control as control2
 from smbfuse.wire.smb2 import errors as errors2
 from smbfuse.wire.smb2 import header as header2
+from smbfuse.wire.smb2 import info as info2
+from smbfuse.wire.smb2 import io as io2
 from smbfuse.wire.smb2 import posix as posix2
 from smbfuse.wire.smb2 import session as session2
+from smbfuse.wire.smb2.lease import LeaseV1, LeaseV2
 
 _NAMES = ("α", "b.txt", "Ordner [é] 🐚")
 _TIMES = (0x01DC5B0000000000, 0x01DC5B1000000000, 0x01DC5B2000000000, 0x01DC5B3000000000)
@@ -56,6 +59,13 @@ def _structures() -> Iterator[tuple[str, bytes]]:
         fscc.FileFsDeviceInformation,
     ):
         yield f"fscc.{record.__name__}.decode", _counted(record)
+    for change in (
+        fscc_changes.FileEndOfFileInformation(4096),
+        fscc_changes.FileDispositionInformation(1),
+        fscc_changes.FileRenameInformation(True, "a\\größe"),
+        fscc_changes.FileRenameInformation(False, "a"),
+    ):
+        yield f"fscc_changes.{type(change).__name__}.decode", change.encode()
     yield "fscc.FileFsVolumeInformation.decode", fscc.FileFsVolumeInformation(_TIMES[0], 7, 0, "Büro").encode()
     yield "fscc.FileFsAttributeInformation.decode", fscc.FileFsAttributeInformation(0x4F, 255, "NTFS").encode()
 
@@ -174,8 +184,8 @@ def _smb1_messages() -> Iterator[tuple[str, bytes]]:
         (files.OpenAndxExtendedResponse(1, 0x20, 7, 5, 0, 0, 0, 1, 9, 0x1FF, 0), True),
         (files.NtCreateRequest(0, 0, 0x89, 0, 0, 7, 1, 0x40, 2, 0, "\\größe"), False),
         (files.NtCreateResponse(0, 5, 1, *_TIMES, 0x20, 4096, 5, 0, 0, 0), True),
-        (files.QueryInformationRequest("\\größe"), False),
-        (files.QueryInformationResponse(0x20, 7, 5), True),
+        (names.QueryInformationRequest("\\größe"), False),
+        (names.QueryInformationResponse(0x20, 7, 5), True),
         (files.QueryInformationDiskRequest(), False),
         (files.QueryInformationDiskResponse(1000, 8, 512, 500), True),
         (io.ReadRequest.at(5, 1 << 33, 60000), False),
@@ -221,7 +231,7 @@ def _smb1_messages() -> Iterator[tuple[str, bytes]]:
         (transaction.TransactionSecondary(Command.TRANSACTION_SECONDARY, 5, 8, b"pa", 3, b"data", 4), False),
         (transaction.TransactionPart(Command.TRANSACTION2, 5, 4, b"param", 0, b"data", 0), True),
         (transaction.TransactionPart(Command.NT_TRANSACT, 5, 4, b"param", 0, b"data", 0, setup=(1, 2)), True),
-        (transaction.NtTransactRequest(2, bytes(8), b"param", b"data", 10, 4096), False),
+        (transaction.NtTransactRequest(2, bytes(8), b"param", b"data", 5, 4, 10, 4096), False),
     ):
         cls, module = type(message), type(message).__module__.rpartition(".")[2]
         for unicode in (True, False):
@@ -244,10 +254,27 @@ def _smb2(command: int, body: bytes, *, status: int = 0) -> bytes:
 
 
 def _smb2_messages() -> Iterator[tuple[str, bytes]]:
-    for notice in (breaks.OplockBreak(1, bytes(range(16))), breaks.LeaseBreak(1, 1, bytes(range(16)), 7, 3, 0, 0, 0)):
+    key = bytes(range(16))
+    for notice in (breaks.OplockBreak(1, key), breaks.LeaseBreak(1, 1, key, 7, 3, 0, 0, 0)):
         pdu = _smb2(18, notice.encode())
         yield f"smb2.breaks.{type(notice).__name__}.decode", pdu
         yield "smb2.breaks.decode_break", pdu
+    acknowledgment = breaks.LeaseBreakAcknowledgment(0, key, 3)
+    yield "smb2.breaks.LeaseBreakAcknowledgment.decode", _smb2(18, acknowledgment.encode())
+    for lease in (LeaseV1(key, 7), LeaseV2(key, 3, 4, 0, bytes(16), 9)):
+        yield f"smb2.lease.{type(lease).__name__}.decode", lease.encode()
+        yield "smb2.lease.decode_lease", lease.encode()
+    for command, message in (
+        (9, io2.WriteRequest(b"data", 5, key, 0, 0, b"", 0)),
+        (9, io2.WriteResponse(4, 0, b"")),
+        (7, io2.FlushRequest(key)),
+        (7, io2.FlushResponse()),
+    ):
+        yield f"smb2.io.{type(message).__name__}.decode", _smb2(command, message.encode())
+    yield "smb2.io.decode_write", _smb2(9, io2.WriteResponse(4, 0, b"").encode())
+    renaming = fscc_changes.FileRenameInformation(True, "a\\größe").encode()
+    yield "smb2.info.SetInfoRequest.decode", _smb2(17, info2.SetInfoRequest(1, 10, renaming, 0, key).encode())
+    yield "smb2.info.SetInfoResponse.decode", _smb2(17, info2.SetInfoResponse().encode())
     yield "smb2.control.EchoRequest.decode", _smb2(13, control2.EchoRequest().encode())
     yield "smb2.control.EchoResponse.decode", _smb2(13, control2.EchoResponse().encode())
     yield "smb2.control.CancelRequest.decode", _smb2(12, control2.CancelRequest().encode())
