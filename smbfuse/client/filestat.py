@@ -119,7 +119,9 @@ def link_target(point: ReparsePoint, path: str, *, posix: bool = False) -> str:
     where a backslash is a character of a name.
     Raises: WrongKind (EINVAL: no link), Unsupported (a kind of reparse point that nobody here reads).
     """
-    if isinstance(point, MountPointReparse) or (isinstance(point, NfsReparse) and point.inode_type != NfsType.SYMLINK):
+    if isinstance(point, MountPointReparse) or _KIND_BY_TAG.get(point.tag, Kind.SYMLINK) is not Kind.SYMLINK:
+        raise no_link(path)
+    if isinstance(point, NfsReparse) and point.inode_type != NfsType.SYMLINK:
         raise no_link(path)
     if isinstance(point, WslSymlinkReparse | NfsReparse):
         target = point.target

@@ -74,6 +74,7 @@ async def make_link(tree: "Smb2Tree", path: str, target: str, form: LinkForm) ->
     Cost: 1 round trip: CREATE, IOCTL, QUERY_INFO, and the CLOSE that nobody waits for. Before it, for a native one in
     Windows' manner, 1 to learn whether the target is a folder: Windows' programs follow no other to a folder.
     """
+    _expect_reparse_points(tree, path)
     posix = Features.POSIX in tree.manner.features
     point = link_point(target, form, posix=posix)
     native = isinstance(point, reparse.SymlinkReparse) and not posix
@@ -94,6 +95,7 @@ async def make_node(
 
     Cost: 1 round trip: CREATE, IOCTL, QUERY_INFO, and the CLOSE that nobody waits for.
     """
+    _expect_reparse_points(tree, path)
     point, attributes = node_point(kind, device, mode, form)
     made = await _make(tree, path, point, mode=mode, attributes=attributes)
     return made._replace(kind=kind, device=device)
@@ -141,6 +143,12 @@ def node_point(
     return reparse.OtherReparse(tag, b""), attributes
 
 
+def _expect_reparse_points(tree: "Smb2Tree", path: str) -> None:
+    """Raise Unsupported where the server has refused to keep a reparse point before: one refusal is enough."""
+    if not tree.reparse_points:
+        raise _refused(Command.IOCTL, NtStatus.NOT_SUPPORTED, path)
+
+
 async def _make(
     tree: "Smb2Tree",
     path: str,
@@ -150,9 +158,7 @@ async def _make(
     folder: bool = False,
     attributes: Sequence[ExtendedAttribute] = (),
 ) -> FileStat:
-    """Make a file that is a reparse point, or nothing at all; none is tried where the server has refused one."""
-    if not tree.reparse_points:
-        raise _refused(Command.IOCTL, NtStatus.NOT_SUPPORTED, path)
+    """Make a file that is a reparse point, or nothing at all."""
     kind = CreateOptions.DIRECTORY_FILE if folder else CreateOptions.NON_DIRECTORY_FILE
     create = tree.create(
         path,
