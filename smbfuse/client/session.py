@@ -1,10 +1,12 @@
 """What a login gives, whatever the dialect: the seam between dialing and sharing."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 from smbfuse.client.connection import Connection
+from smbfuse.errors import ConnectionLost, SmbError
 from smbfuse.share import Share
 from smbfuse.wire.dtyp import filetime_to_ns
 from smbfuse.wire.srvsvc import ShareInfo
@@ -87,3 +89,17 @@ class Session(Protocol):
     async def aclose(self) -> None:
         """Log off and close the connection, within two seconds. Never raises."""
         ...
+
+
+@contextlib.contextmanager
+def ended_by_failure(connection: Connection) -> Iterator[None]:
+    """End `connection` if the login within the block fails: nobody else knows of it yet.
+
+    Whoever waits on it is told why.
+    """
+    try:
+        yield
+    except BaseException as error:
+        given_up = ConnectionLost("the login was given up", sent=True)
+        connection.abort(error if isinstance(error, SmbError) else given_up)
+        raise

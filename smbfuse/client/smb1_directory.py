@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from smbfuse import status
 from smbfuse.client.smb1_levels import decode_entries, without_id
 from smbfuse.errors import DecodeError, ProtocolError
-from smbfuse.share import DirEntry, FileStat
+from smbfuse.share import Caching, DirEntry, FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb1.files import SEARCH_EVERYTHING
 from smbfuse.wire.smb1.listing import MOST_ENTRIES
@@ -24,7 +24,7 @@ from smbfuse.wire.smb1.trans2 import (
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1 import Reply, Smb1Exchange
+    from smbfuse.engine.smb1_exchange import Reply, Smb1Exchange
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,12 @@ _FIND_FLAGS: Final = int(FindFlags.CLOSE_AT_EOS | FindFlags.RETURN_RESUME_KEYS)
 
 
 class Smb1Directory:
-    """A listing under way. Implements `share.OpenDirectory`; its first page came with `open`."""
+    """A listing under way. Implements `share.OpenDirectory`; its first page came with `open`.
+
+    SMB1 grants nothing of folders.
+    """
+
+    caching: Final = Caching.NONE
 
     def __init__(self, tree: Smb1Tree, path: str, level: int) -> None:
         self.stat: FileStat | None = None
@@ -69,6 +74,9 @@ class Smb1Directory:
             if self._over:
                 return ()
             self._ready = await self._next()
+
+    async def acknowledge(self, remaining: Caching) -> None:
+        """Answer a break, of which there are none; see `OpenDirectory.acknowledge`."""
 
     async def aclose(self) -> None:
         """Give the search back, unless it is over: then the server has closed it."""

@@ -1,252 +1,219 @@
-"""Opening and reading files of an SMB1 share.
+"""Open files of an SMB1 share: read and written, and opened again where the way they were opened is in the way.
 
-A file is opened with OPEN_ANDX, its first bytes read by a READ_ANDX in the same message; its attributes, for which
-OPEN_ANDX has too small fields, are asked for in the same flight. NT_CREATE_ANDX takes its place where that is wanted,
-or where the server does not know OPEN_ANDX.  [MS-CIFS] 3.2.4.5, 3.2.4.14; [MS-SMB] 3.2.4.3.
+[MS-CIFS] 3.2.4.7, 3.2.4.8, 3.2.4.14, 3.2.4.15; [MS-SMB] 3.2.4.4, 3.2.4.5. How they are opened: `smb1_opening.py`.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from smbfuse import status
-from smbfuse.client.smb1_levels import NOT_KNOWN
+from smbfuse.client.smb1_changes import change_file, too_far
+from smbfuse.client.smb1_open import Way, best_way, close
+from smbfuse.client.smb1_opening import Handle, open_handle, read_request
 from smbfuse.client.smb1_stat import StatQuery
-from smbfuse.errors import DecodeError, ProtocolError, StatusError, Unsupported
-from smbfuse.share import Caching, FileStat, Kind
+from smbfuse.errors import ProtocolError, SessionGone, StaleHandle, StatusError
+from smbfuse.share import Buffer, Caching, Change, Creation, FileStat, OpenIntent, creation_differs
 from smbfuse.status import NtStatus
-from smbfuse.wire.smb1.files import (
-    IMPERSONATION,
-    NT_OPEN,
-    OPEN_EXISTING,
-    SEARCH_EVERYTHING,
-    CloseRequest,
-    NtAccess,
-    NtCreateRequest,
-    NtOptions,
-    NtShare,
-    OpenAccess,
-    OpenAndxRequest,
-    OpenFlags,
-    decode_create_response,
-    decode_open_response,
-)
-from smbfuse.wire.smb1.header import Command
-from smbfuse.wire.smb1.io import Read, ReadRequest, decode_read
+from smbfuse.wire.smb1.io import decode_read
 from smbfuse.wire.smb1.negotiate import Capabilities
+from smbfuse.wire.smb1.write import FlushRequest, Write, decode_written
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1 import Reply, Smb1Exchange
-    from smbfuse.wire.smb1.message import Message
 
 log = logging.getLogger(__name__)
 
-LEAVE_TIME_ALONE: Final = 0xFFFFFFFF
-LARGEST_SHORT_OFFSET: Final = 0xFFFFFFFF  # without CAP_LARGE_FILES
-OPEN_OVERHEAD: Final = 80  # the longer of the two open responses, before a READ_ANDX response in a chain
-# A READ_ANDX knows its FID from the open before it. Servers that execute no chains look for the FID it carries instead.
-_CHAIN_NOT_KNOWN: Final = NOT_KNOWN | {NtStatus.SMB_BAD_FID, NtStatus.INVALID_HANDLE}
-_SIZE_IN_OPEN: Final = 0xFFFFFFFF  # FileDataSize has 32 bits
+SHORT_OFFSETS_END: Final = 1 << 32  # without CAP_LARGE_FILES
 
 
 class Smb1File:
     """One open file. Implements `share.OpenFile`."""
 
-    def __init__(self, tree: Smb1Tree, fid: int, path: str, stat: FileStat, first: memoryview | None) -> None:
-        self.stat = stat
-        self.caching = Caching.NONE
-        self.first = first
+    def __init__(self, tree: Smb1Tree, path: str, intent: OpenIntent, handle: Handle) -> None:
+        self.stat = handle.stat
+        self.created = handle.created
+        self.first = handle.first
         self._tree = tree
-        self._fid = fid
-        self._path = path
+        self.path = path  # follows renames of ours
+        self._intent = intent
+        self._handle = handle
+        self._swapping = trio.Lock()
+        self._cut_short: tuple[int, int] | None = None  # a read that brought less than asked for: its end, its length
         self._closed = False
+        tree.open_files.add(self)
 
     def __repr__(self) -> str:
-        return f"<Smb1File {self._path!r} fid {self._fid}>"
+        return f"<Smb1File {self.path!r} {self._handle!r}>"
+
+    @classmethod
+    async def open(cls, tree: Smb1Tree, path: str, intent: OpenIntent) -> Smb1File:
+        """Open or make a file; see `Share.open` and `open_handle`."""
+        return cls(tree, path, intent, await open_handle(tree, path, intent))
+
+    @property
+    def caching(self) -> Caching:
+        """What may be kept now; see `OpenFile.caching`. A handle of OPEN_ANDX gives no more than READ."""
+        return self._handle.oplock.caching if self._handle.oplock is not None else Caching.NONE
 
     async def read(self, offset: int, length: int) -> memoryview:
         """Read one piece; see `OpenFile.read`."""
         tree = self._tree
         length = min(length, tree.limits.read)
-        reply = await tree.perform_one(tree.submit(_read(tree, self._fid, offset, length), bulk=True))
+        with self._handle as fid:
+            reply = await tree.perform_one(tree.submit(read_request(tree, fid, offset, length), bulk=True))
         if reply.status == NtStatus.END_OF_FILE:
             return memoryview(b"")
         if reply.status not in (NtStatus.SUCCESS, NtStatus.BUFFER_OVERFLOW):
-            raise status.error(reply.status, "READ_ANDX", self._path)
+            raise status.error(reply.status, "READ_ANDX", self.path)
         data = decode_read(reply.block)
         if len(data) > length:
             raise ProtocolError(f"READ_ANDX of {length} bytes brought {len(data)}")
-        if len(data) < length and offset + len(data) < self.stat.size:
-            tree.reads_at_most(len(data))
+        self._learn_largest_read(offset, length, len(data))
         return data
+
+    async def write(self, offset: int, data: Sequence[Buffer]) -> int:
+        """Write one run; see `OpenFile.write`. What is beyond `limits.write` is left for another call.
+
+        Raises besides: Unsupported (EFBIG: beyond 4 GiB on a server that cannot count so far).
+        """
+        tree = self._tree
+        length = sum(map(len, data))
+        most = tree.limits.write
+        if length > most:
+            data, length = _first_bytes(data, most), most
+        if not length:
+            return 0
+        large_files = tree.has(Capabilities.LARGE_FILES)
+        if not large_files and offset + length > SHORT_OFFSETS_END:
+            raise too_far("the server writes no more than 4 GiB of a file")
+        with self._handle as fid:
+            exchange = tree.submit(Write(fid, offset, length, large_files), payload=data, bulk=True)
+            reply = await tree.perform_one(exchange)
+        if reply.status != NtStatus.SUCCESS:
+            raise status.error(reply.status, "WRITE_ANDX", self.path)
+        written = decode_written(reply.block, length)
+        if not written:
+            # Success, and not a byte of it: servers of OS/2's kind say so that the disk is full.
+            raise status.error(NtStatus.DISK_FULL, "WRITE_ANDX", self.path)
+        return written
+
+    async def flush(self) -> None:
+        """Have it on the server's disk; see `OpenFile.flush`."""
+        tree = self._tree
+        with self._handle as fid:
+            reply = await tree.perform_one(tree.submit(FlushRequest(fid)), patient=True)
+        if reply.status != NtStatus.SUCCESS:
+            raise status.error(reply.status, "FLUSH", self.path)
+
+    async def refresh(self) -> FileStat:
+        """Return the attributes by handle; see `OpenFile.refresh`."""
+        with self._handle as fid:
+            return await StatQuery(self._tree, self.path, fid=fid).result()
+
+    async def change(self, change: Change) -> None:
+        """Change attributes by handle; see `OpenFile.change` and `change_file`."""
+        with self._handle as fid:
+            await change_file(self._tree, fid, self.path, change)
+
+    async def acknowledge(self, remaining: Caching) -> None:
+        """Answer a break; see `OpenFile.acknowledge`. It counts for every handle of the same holder."""
+        if self._intent.holder is not None:
+            self._tree.oplocks.answer(self._intent.holder, remaining)
+
+    async def stand_aside(self) -> None:
+        """Open the file again in a way that forbids nothing; see `OpenFile.stand_aside`.
+
+        That is due for OPEN_ANDX, and on a server with POSIX opens for everything else than those. A server that knows
+        no better than OPEN_ANDX keeps the file as it is: nobody can remove it meanwhile.
+        Cost: 3 round trips, or none: the old handle must be seen closed before it is out of the way.
+        """
+        async with self._swapping:
+            before, way = self._handle, best_way(self._tree, plain=False)
+            if self._is_closed() or before.way is way or way is Way.ANDX:
+                return
+            if before.oplock is not None:
+                before.oplock.yielding = True  # the other open that breaks it is our own
+            self._handle = after = await self._open_again(before)
+            await before.unused()
+            if self._is_closed():  # while we waited
+                close(self._tree, after.fid)
+            kept = after.oplock.caching if after.oplock is not None else Caching.NONE
+            if before.oplock is not None and before.oplock.caching & ~kept:
+                before.oplock.holder.broken(kept, acknowledge=False)
+            await self._tree.perform_one(close(self._tree, before.fid))
 
     async def aclose(self) -> None:
         """Give the handle back; see `OpenFile.aclose`."""
         if not self._closed:
             self._closed = True
-            _close(self._tree, self._fid)
+            self._tree.open_files.discard(self)
+            close(self._tree, self._handle.fid)
 
+    def _is_closed(self) -> bool:
+        return self._closed
 
-class _Opened(NamedTuple):
-    """What the response of either way to open told."""
-
-    fid: int
-    size: int  # as far as the response has room for it
-    size_mask: int
-    is_directory: bool
-
-
-async def open_file(tree: Smb1Tree, path: str, first_bytes: int) -> Smb1File:
-    """Open a file for reading; see `Share.open`.
-
-    Cost: 1 round trip; with a MaxMpxCount of 1, which allows no two requests in flight, 2. One more if the file was
-    changed between its opening and its description, and once for each thing that the server turns out not to know.
-    """
-    while True:
-        opens_nt = tree.opens_nt
-        wanted = tree.chained_read(first_bytes, OPEN_OVERHEAD) if tree.chains else 0
-        chain = [_open_request(tree, path, nt=opens_nt)]
-        if wanted:
-            chain.append(_read(tree, 0, 0, wanted))
-        exchange = tree.submit(*chain)
-        query = StatQuery(tree, path)
+    async def _open_again(self, before: Handle) -> Handle:
+        """Return another handle of the same file.  Raises StaleHandle if its path does not lead to it any longer."""
+        tree = self._tree
+        intent = replace(self._intent, creation=Creation.NEVER, truncate=False, first_bytes=0)
         try:
-            replies = await tree.perform(exchange)
-            refused = _refused(replies)
-            if refused in NOT_KNOWN and not opens_nt and tree.has(Capabilities.NT_SMBS):
-                log.info("the server does not know OPEN_ANDX (0x%08X): files are opened with NT_CREATE_ANDX", refused)
-                tree.opens_nt = True
-                query.give_up()
-                continue
-            if wanted and refused in _CHAIN_NOT_KNOWN:
-                log.info("the server does not execute chains (0x%08X): first bytes are read on their own", refused)
-                tree.chains = False
-                query.give_up()
-                continue
-            found = await _described(query, refused, path)
-            opened = _decode_open(tree, replies[0])
-            if found is None or found.size & opened.size_mask != opened.size:
-                # Changed, or replaced, between the two answers: the handle itself knows what it stands for.
-                found = await StatQuery(tree, path, fid=opened.fid).result()
-            if opened.is_directory or found.kind is Kind.DIRECTORY:
-                raise status.error(NtStatus.FILE_IS_A_DIRECTORY, "open", path)
-        except BaseException:
-            query.give_up()
-            _close_when_done(tree, exchange)
+            after = await open_handle(tree, self.path, intent, plain=False)
+        except SessionGone:
             raise
-        return Smb1File(tree, opened.fid, path, found, _first_bytes(tree, replies, wanted))
-
-
-async def _described(query: StatQuery, refused: int, path: str) -> FileStat | None:
-    """Return what the path stands for, None if nobody says; raises what the open was refused with."""
-    try:
-        found: FileStat | None = await query.result()
-    except StatusError as error:
-        log.debug("a file that was opened cannot be described: %s", error)
-        found = None
-    if refused and found is not None and found.kind is Kind.DIRECTORY:
-        raise status.error(NtStatus.FILE_IS_A_DIRECTORY, "open", path)
-    if refused:
-        raise status.error(refused, "open", path)
-    return found
-
-
-def _refused(replies: Sequence[Reply]) -> int:
-    """Return the status that an open was refused with, 0 if it was not.
-
-    A chain whose READ failed has opened the file all the same; some servers then say so without a block of its own.
-    """
-    return replies[0].status if not replies[0].block.words else 0
-
-
-def _decode_open(tree: Smb1Tree, reply: Reply) -> _Opened:
-    if reply.block.command == Command.NT_CREATE_ANDX:
-        created = decode_create_response(reply.block, tree.strings)
-        return _Opened(created.fid, created.end_of_file, -1, bool(created.directory))
-    opened = decode_open_response(reply.block, tree.strings)
-    return _Opened(opened.fid, opened.file_data_size, _SIZE_IN_OPEN, is_directory=False)
-
-
-def _first_bytes(tree: Smb1Tree, replies: Sequence[Reply], wanted: int) -> memoryview | None:
-    """Return the data of the READ_ANDX that was chained to an open; None if it brought none."""
-    if not wanted:
-        return None
-    if len(replies) < 2:
-        if replies[0].status == NtStatus.SUCCESS:
-            log.info("the server leaves out what is chained to an open: first bytes are read on their own")
-            tree.chains = False
-        return None
-    if replies[1].status == NtStatus.END_OF_FILE:
-        return memoryview(b"")
-    if replies[1].status != NtStatus.SUCCESS:
-        # A locked range, say. Whoever reads it will be told.
-        log.debug("open without first bytes status=0x%08X", replies[1].status)
-        return None
-    data = decode_read(replies[1].block)
-    if len(data) > wanted:
-        raise ProtocolError(f"READ_ANDX of {wanted} bytes brought {len(data)}")
-    return data
-
-
-def _open_request(tree: Smb1Tree, path: str, *, nt: bool) -> Message:
-    if nt:
-        return NtCreateRequest(
-            flags=0,
-            root_directory_fid=0,
-            desired_access=int(NtAccess.READ_DATA | NtAccess.READ_ATTRIBUTES),
-            allocation_size=0,
-            ext_file_attributes=0,
-            share_access=int(NtShare.READ | NtShare.WRITE | NtShare.DELETE),
-            create_disposition=NT_OPEN,
-            create_options=int(NtOptions.NON_DIRECTORY_FILE),
-            impersonation_level=IMPERSONATION,
-            security_flags=0,
-            file_name=tree.wire_path(path),
-        )
-    return OpenAndxRequest(
-        flags=int(OpenFlags.REQUEST_ATTRIBUTES),
-        access_mode=int(OpenAccess.READ | OpenAccess.DENY_NONE),
-        search_attrs=SEARCH_EVERYTHING,
-        file_attrs=0,
-        creation_time=0,
-        open_mode=OPEN_EXISTING,
-        allocation_size=0,
-        timeout=0,
-        file_name=tree.wire_path(path),
-    )
-
-
-def _read(tree: Smb1Tree, fid: int, offset: int, length: int) -> Message:
-    """Return the READ_ANDX for a piece of a file.  Raises Unsupported if the server cannot count that far."""
-    if tree.has(Capabilities.LARGE_FILES):
-        return Read(fid, offset, length)
-    if offset > LARGEST_SHORT_OFFSET:
-        raise Unsupported(
-            "the server reads no more than 4 GiB of a file", status=NtStatus.NOT_SUPPORTED, errno=errno.EFBIG
-        )
-    return ReadRequest.at(fid, offset, length, large_files=False)
-
-
-def _close(tree: Smb1Tree, fid: int) -> None:
-    tree.submit(CloseRequest(fid, LEAVE_TIME_ALONE))
-
-
-def _close_when_done(tree: Smb1Tree, exchange: Smb1Exchange) -> None:
-    """Close what an exchange has opened, or will have opened, for nobody."""
-
-    def close() -> None:
-        if exchange.error is not None or not exchange.replies or _refused(exchange.replies):
-            return
+        except StatusError as error:
+            raise self._stale(f"cannot be opened again: {error}") from error
         try:
-            _close(tree, _decode_open(tree, exchange.replies[0]).fid)
-        except DecodeError as error:
-            log.debug("a handle that nobody wants cannot be closed: %s", error)
+            # Of both handles at the same moment: then even times may be compared.
+            questions = [StatQuery(tree, self.path, fid=handle.fid) for handle in (before, after)]
+            old, new = [await question.result() for question in questions]
+            if not _is_same(old, new):
+                raise self._stale("is another file by now")
+        except BaseException:
+            close(tree, after.fid)
+            raise
+        return after
 
-    if exchange.done:
-        close()
-    else:
-        exchange.on_done = close
+    def _stale(self, what: str) -> StaleHandle:
+        return StaleHandle(f"{self.path!r} {what}", status=NtStatus.FILE_CLOSED)
+
+    def _learn_largest_read(self, offset: int, wanted: int, brought: int) -> None:
+        """Note how much the server reads at once, if it stopped in the middle of a file.
+
+        A file may have become shorter since it was opened: only what comes behind a short read shows that there was
+        more to bring.
+        """
+        if self._cut_short is not None and self._cut_short[0] == offset and brought:
+            self._tree.reads_at_most(self._cut_short[1])
+            self._cut_short = None
+        if brought < wanted and offset + brought < self.stat.size:
+            self._cut_short = offset + brought, brought
+
+
+def _is_same(old: FileStat, new: FileStat) -> bool:
+    """Tell whether two handles, asked at the same moment, surely stand for one file.
+
+    Without file ids it takes all that the server tells. A proof that fails because somebody writes just then costs a
+    handle; the wrong file would cost more.
+    """
+    if old.kind != new.kind or old.file_id != new.file_id or creation_differs(old, new):
+        return False
+    if old.file_id:
+        return old.volume_id == new.volume_id
+    return old == new
+
+
+def _first_bytes(data: Sequence[Buffer], length: int) -> list[Buffer]:
+    """Return the first `length` bytes of what `data` are the pieces of."""
+    pieces: list[Buffer] = []
+    for piece in data:
+        if length <= 0:
+            break
+        pieces.append(memoryview(piece)[:length])
+        length -= len(pieces[-1])
+    return pieces

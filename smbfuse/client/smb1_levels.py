@@ -17,7 +17,6 @@ from smbfuse.wire import dirlist
 from smbfuse.wire.dtyp import filetime_to_ns
 from smbfuse.wire.fscc import FileAllInformation, FileBasicInformation, FileInformation, FileStandardInformation
 from smbfuse.wire.smb1 import listing
-from smbfuse.wire.smb1.files import QueryInformationResponse
 from smbfuse.wire.smb1.levels import (
     InfoStandard,
     PathLevel,
@@ -30,9 +29,11 @@ from smbfuse.wire.smb1.levels import (
 )
 from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.message import Strings
+from smbfuse.wire.smb1.names import QueryInformationResponse
 
 SECOND_NS: Final = 1_000_000_000
-CORE_QUERY: Final = 0  # on a ladder: no level at all, but the command QUERY_INFORMATION
+BY_COMMAND: Final = 0  # on a ladder: no level at all, but a command of the oldest dialect
+BY_HANDLE: Final = -2  # on a ladder: no level by path, but by a handle that is opened for it
 ALL_AND_ID: Final = -1  # on a ladder: two levels asked for together, because neither has everything
 
 # What servers say of a level, or a command, that they do not know.
@@ -57,6 +58,7 @@ _KINDS: Final = {
     UnixType.FIFO: Kind.FIFO,
     UnixType.SOCKET: Kind.SOCKET,
 }
+_TYPES: Final = {kind: type_ for type_, kind in _KINDS.items()}
 _DEVICES: Final = (UnixType.CHARACTER_DEVICE, UnixType.BLOCK_DEVICE)
 _PERMISSIONS: Final = 0o7777
 _ALL_INFORMATION_SIZE: Final = 100  # [MS-FSCC] 2.4.2: of what stands before the name, whose length comes last
@@ -155,6 +157,11 @@ def decode_entries(level: int, page: memoryview, count: int, strings: Strings, z
     if level == FindLevel.ID_FULL_DIRECTORY_INFO:
         layout = FileInformation.ID_FULL_DIRECTORY
     return [filestat.of_entry(entry) for entry in dirlist.decode_page(layout, page)]
+
+
+def unix_type(kind: Kind) -> int:
+    """Return the type with which the UNIX levels name a kind of file."""
+    return int(_TYPES[kind])
 
 
 def without_id(stat: FileStat) -> FileStat:

@@ -36,8 +36,10 @@ _OUR_CAPABILITIES: Final = (
     Capabilities.LARGE_FILES
     | Capabilities.NT_SMBS
     | Capabilities.STATUS32
+    | Capabilities.LEVEL_II_OPLOCKS
     | Capabilities.NT_FIND
     | Capabilities.LARGE_READX
+    | Capabilities.LARGE_WRITEX
     | Capabilities.UNIX
 )
 

@@ -1,53 +1,38 @@
-"""An SMB1 login: by security blobs or against a bare challenge, of a user or of nobody in particular.
+"""An SMB1 session: one login on one connection, the trees connected on it, and how it ends.
 
-What the server requires is honoured without being asked for; what the user demands (`sign`, `seal`) and does not get is
-refused, never lowered.  [MS-CIFS] 3.2.4.2.4, 3.2.5.3; [MS-SMB] 3.2.4.2.4, 3.2.5.3.
+[MS-CIFS] 3.2.4.2.5, 3.2.4.23, 3.2.4.24. How it logs in: `smb1_login.py`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb1Pipe, list_shares
-from smbfuse.client.session import Identity
+from smbfuse.client.session import Identity, ServerClock, ended_by_failure
+from smbfuse.client.smb1_login import Smb1Login
 from smbfuse.client.smb1_negotiation import Negotiated, encode_negotiate_probe, negotiate
+from smbfuse.client.smb1_oplocks import Oplocks
 from smbfuse.client.smb1_share import Smb1Share
-from smbfuse.client.smb1_tree import MAX_BUFFER_SIZE, Smb1Tree
+from smbfuse.client.smb1_tree import Smb1Tree
 from smbfuse.client.smb1_volume import agree_on_unix
-from smbfuse.config import Login, Network, Sec, Security, Target
+from smbfuse.config import Login, Network, Security, Target
 from smbfuse.engine.dialect import SMB1
-from smbfuse.engine.protect import Smb1Protection
-from smbfuse.engine.smb1 import NO_TREE, Reply, Smb1Engine, Tree
-from smbfuse.errors import (
-    AuthenticationFailed,
-    ConnectionLost,
-    Denied,
-    NotFound,
-    Reason,
-    SecurityRefused,
-    SmbError,
-)
-from smbfuse.security.challenge import ChallengeResponse, respond
-from smbfuse.security.login import LoginExchange, WithoutIntegrity, begin_login
+from smbfuse.engine.smb1 import Smb1Engine
+from smbfuse.engine.smb1_exchange import NO_TREE, Reply, Tree
+from smbfuse.errors import AuthenticationFailed, Denied, NotFound, SmbError
 from smbfuse.status import NtStatus
 from smbfuse.wire import srvsvc
-from smbfuse.wire.smb1.header import NO_UID
 from smbfuse.wire.smb1.negotiate import Capabilities
 from smbfuse.wire.smb1.session import (
     OTHER_SERVICES,
     SERVICE_ANY,
     LogoffMessage,
-    SessionSetupExtendedRequest,
-    SessionSetupRequest,
-    SessionSetupResponse,
-    SetupAction,
     TreeConnectRequest,
     TreeConnectResponse,
     TreeDisconnectMessage,
@@ -55,27 +40,16 @@ from smbfuse.wire.smb1.session import (
 )
 from smbfuse.wire.srvsvc import ShareInfo
 
-if TYPE_CHECKING:
-    from smbfuse.wire.smb1.message import Message
-
 __all__ = ["Smb1Session", "encode_negotiate_probe"]
 
 log = logging.getLogger(__name__)
 
-VC_NUMBER: Final = 1  # 0 makes old servers end every other connection from this address
-MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
-FIRST_SEQUENCE: Final = 0  # of the SESSION_SETUP that ends the login
 FAREWELL_S: Final = 2.0
-NO_PASSWORD: Final = b"\0"
-NATIVE_OS: Final = "Unix"
-NATIVE_LAN_MAN: Final = "smbfuse"
 
 # How servers say that there is no such share; impacket and node-smb-server miss a path.
 _NO_SUCH_SHARE: Final = frozenset(
     {NtStatus.BAD_NETWORK_NAME, NtStatus.OBJECT_NAME_NOT_FOUND, NtStatus.OBJECT_PATH_NOT_FOUND}
 )
-
-_kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
 
 
 class Smb1Session:
@@ -86,18 +60,21 @@ class Smb1Session:
         connection: Connection,
         engine: Smb1Engine,
         negotiated: Negotiated,
+        login: Smb1Login,
         *,
         target: Target,
-        login: Login,
         network: Network,
     ) -> None:
         self.connection = connection
         self.engine = engine
         self.negotiated = negotiated
-        self.login_name = ""  # mechanism and user, for status
-        self._target = target
+        self.clock = ServerClock.told(negotiated.answer.system_time, trio.current_time())
         self._login = login
+        self._target = target
         self._network = network
+        # With a MaxMpxCount of 1 there is no room for a break while we wait: [MS-CIFS] 2.2.4.52.2.
+        may_break = network.leases and negotiated.answer.max_mpx_count > 1
+        self._oplocks = Oplocks(connection, engine, enabled=may_break)
 
     def __repr__(self) -> str:
         return f"<Smb1Session {self.login_name} on {self.connection!r}>"
@@ -125,7 +102,7 @@ class Smb1Session:
         engine = Smb1Engine(pid=os.getpid())
         connection = Connection(stream, engine, timeo_s=network.timeo_s)
         nursery.start_soon(connection.run)
-        try:
+        with ended_by_failure(connection):
             negotiated = await negotiate(
                 connection,
                 engine,
@@ -135,12 +112,9 @@ class Smb1Session:
                 network=network,
                 first_reply=first_reply,
             )
-            session = cls(connection, engine, negotiated, target=target, login=login, network=network)
-            await session._log_in(security)
-        except BaseException as error:
-            reason = error if isinstance(error, SmbError) else ConnectionLost("the login was given up", sent=True)
-            connection.abort(reason)
-            raise
+            logging_in = Smb1Login(connection, engine, negotiated, target=target, login=login, network=network)
+            session = cls(connection, engine, negotiated, logging_in, target=target, network=network)
+            await logging_in.log_in(security)
         log.info(
             "logged in peer=%s dialect=%s login=%s signing=%s",
             stream.peer,
@@ -149,6 +123,11 @@ class Smb1Session:
             session.signing_name or "no",
         )
         return session
+
+    @property
+    def login_name(self) -> str:
+        """Mechanism and user, for status."""
+        return self._login.name
 
     @property
     def identity(self) -> Identity:
@@ -200,12 +179,13 @@ class Smb1Session:
             raise self._no_share(reply.status, f"//{self._target.host}/{name}")
         answer = TreeConnectResponse.decode_block(reply.block, self.engine.strings)
         named = Tree(reply.tid, NO_TREE.flags)
-        return Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network), answer.service
+        tree = Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network, self._oplocks)
+        return tree, answer.service
 
     async def _ask_for_tree(self, name: str) -> Reply:
         request = TreeConnectRequest(
             flags=0,
-            password=self._share_password(),
+            password=self._login.share_password(),
             path=share_path(self._target.host, name),
             service=SERVICE_ANY,
         )
@@ -220,169 +200,6 @@ class Smb1Session:
             except SmbError as error:
                 log.debug("log off failed: %s", error)
         await self.connection.aclose()
-
-    # --- login --------------------------------------------------------------------------------------------------------
-
-    async def _log_in(self, security: Security) -> None:
-        if not self.negotiated.user_level:
-            await self._log_in_as_nobody(security)
-        elif self.negotiated.answer.extended_security:
-            await self._log_in_with_blobs(security)
-        else:
-            await self._log_in_with_response(security)
-
-    async def _log_in_with_blobs(self, security: Security) -> None:
-        """Log in with SPNEGO, or with NTLMSSP alone where the server wants or needs that.  [MS-SMB] 3.2.4.2.4."""
-        try:
-            await self._exchange_tokens(self.negotiated.answer.security_blob, security)
-        except WithoutIntegrity as error:
-            log.info("login begun again without SPNEGO: %s", error)
-            self.engine.login_as(NO_UID)
-            await self._exchange_tokens(b"", security)
-
-    async def _exchange_tokens(self, hint: bytes, security: Security) -> None:
-        """Exchange tokens until the server is content."""
-        answer, host = self.negotiated.answer, self._target.host
-        exchange = begin_login(self._login, host=host, hint=hint)
-        token = await self._step(exchange, b"")
-        for _ in range(MOST_LOGIN_LEGS):
-            request = SessionSetupExtendedRequest(
-                max_buffer_size=MAX_BUFFER_SIZE,
-                max_mpx_count=answer.max_mpx_count,
-                vc_number=VC_NUMBER,
-                session_key=answer.session_key,
-                capabilities=self.negotiated.client_capabilities,
-                security_blob=token,
-                native_os=NATIVE_OS,
-                native_lan_man=NATIVE_LAN_MAN,
-            )
-            reply, response = await self._set_up(request)
-            blob = response.security_blob or b""
-            if reply.status == NtStatus.SUCCESS:
-                self.login_name = f"{exchange.name} {self._login.user}".rstrip()
-                if self._is_guest(response):
-                    self._accept_without_key(security, "guest")
-                    return
-                exchange.finish(blob)
-                self._accept(reply, exchange.session_key, security)
-                return
-            token = await self._step(exchange, blob)
-        raise AuthenticationFailed(f"{host} goes on asking and never ends the login")
-
-    async def _step(self, exchange: LoginExchange, token: bytes) -> bytes:
-        if self._login.sec is Sec.KRB5:
-            return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps)
-        return exchange.step(token)
-
-    async def _log_in_with_response(self, security: Security) -> None:
-        """Answer the bare challenge, or give the password itself to a server that wants nothing else."""
-        response = self._respond(self._login)
-        reply, answer = await self._set_up(self._setup_request(response.oem, response.unicode))
-        self.login_name = f"{response.name} {self._login.user}".rstrip()
-        if self._is_guest(answer):
-            self._accept_without_key(security, "guest")
-        else:
-            self._accept(reply, response.signing_key, security)
-
-    async def _log_in_as_nobody(self, security: Security) -> None:
-        """Begin a session with a server whose shares have the passwords: nobody logs in, and nothing can be signed."""
-        host = self._target.host
-        if security.sign or self.negotiated.signing_required:
-            raise SecurityRefused(f"{host} has passwords for its shares instead of users: nothing can be signed there")
-        reply, _ = await self._set_up(self._setup_request(b"", b""))
-        self.engine.login_as(reply.uid)
-        self.login_name = "share password"
-
-    def _setup_request(self, oem: bytes, unicode: bytes) -> SessionSetupRequest:
-        answer = self.negotiated.answer
-        return SessionSetupRequest(
-            max_buffer_size=MAX_BUFFER_SIZE,
-            max_mpx_count=answer.max_mpx_count,
-            vc_number=VC_NUMBER,
-            session_key=answer.session_key,
-            capabilities=self.negotiated.client_capabilities,
-            oem_password=oem,
-            unicode_password=unicode,
-            account_name=self._login.user,
-            primary_domain=self._login.domain,
-            native_os=NATIVE_OS,
-            native_lan_man=NATIVE_LAN_MAN,
-        )
-
-    async def _set_up(self, request: Message) -> tuple[Reply, SessionSetupResponse]:
-        """Perform one SESSION_SETUP.  Raises AuthenticationFailed if the server refuses."""
-        (reply,) = await self.connection.perform(self.engine.submit((request,)))
-        if reply.status == NtStatus.INVALID_PARAMETER and isinstance(request, SessionSetupRequest):
-            raise AuthenticationFailed(
-                f"{self._target.host} does not take this kind of answer to its challenge (Samba's `raw NTLMv2 auth`); "
-                "leave out noextsec, or choose another sec=",
-                reason=Reason.LOGIN_NOT_ALLOWED,
-            )
-        # Only blobs can be asked for more: whoever has answered a challenge is let in or not.
-        accepted = [NtStatus.SUCCESS]
-        if isinstance(request, SessionSetupExtendedRequest):
-            accepted.append(NtStatus.MORE_PROCESSING_REQUIRED)
-        if reply.status not in accepted:
-            raise status.login_refused(
-                reply.status, user=self._login.user, host=self._target.host, as_guest=self._login.is_guests
-            )
-        self.engine.login_as(reply.uid)
-        return reply, SessionSetupResponse.decode_block(reply.block, self.engine.strings)
-
-    def _respond(self, login: Login) -> ChallengeResponse:
-        """Answer the server's challenge as `sec=` says.  Raises ConfigError, SecurityRefused."""
-        negotiated = self.negotiated
-        if login.sec is Sec.PLAINTEXT and negotiated.encrypts_passwords:
-            raise SecurityRefused(
-                f"{self._target.host} takes passwords encrypted, so that plaintext would only give it away; "
-                "leave out sec=plaintext"
-            )
-        return respond(
-            login,
-            negotiated.answer.challenge if negotiated.encrypts_passwords else b"",
-            oem_codepage=self._network.oem_codepage,
-            unicode=negotiated.strings.unicode,
-        )
-
-    def _is_guest(self, answer: SessionSetupResponse) -> bool:
-        """Tell whether the server made us a guest.  Raises AuthenticationFailed if that may not be."""
-        if not answer.action & SetupAction.GUEST or not self._login.user:
-            return False
-        if not self._login.guest:
-            raise AuthenticationFailed(
-                f"{self._target.host} let {self._login.user} in only as guest, which usually means a wrong user name "
-                "or password; if a guest's rights are enough, mount with -o guest",
-                reason=Reason.GUEST_REFUSED,
-            )
-        return True
-
-    def _accept(self, reply: Reply, key: bytes, security: Security) -> None:
-        """Sign from now on where that was agreed on. The response that ended the login is the first signed one."""
-        if not key:
-            self._accept_without_key(security, "plaintext" if self._login.user else "anonymous")
-        elif self.negotiated.sign:
-            protection = Smb1Protection(key)
-            protection.check(reply.block.pdu, FIRST_SEQUENCE + 1)
-            self.engine.protect(protection)
-
-    def _accept_without_key(self, security: Security, who: str) -> None:
-        """A guest's login and others make no key: nothing can be signed."""
-        host = self._target.host
-        self.login_name = f"{self.login_name} ({who})"
-        if security.sign:
-            raise SecurityRefused(f"a {who} login at {host} cannot be signed, as was demanded; log in with a user")
-        if self.negotiated.signing_required:
-            raise SecurityRefused(f"{host} requires signing, which a {who} login cannot give; log in with a user")
-
-    # --- shares -------------------------------------------------------------------------------------------------------
-
-    def _share_password(self) -> bytes:
-        """Return what TREE_CONNECT carries: nothing with user-level security, else the share's password."""
-        if self.negotiated.user_level or not self._login.password:
-            return NO_PASSWORD
-        # The password is the share's: whose it is does not matter, but it must not be nobody's.
-        response = self._respond(replace(self._login, user=self._login.user or "share"))
-        return response.unicode or response.oem or NO_PASSWORD
 
     def _no_share(self, value: int, where: str) -> SmbError:
         # Here nothing but the share can be missing, and that is to be said, whichever path a server finds missing.

@@ -1,22 +1,36 @@
-"""A share over SMB1: paths, links and the volume; files and listings have modules of their own."""
+"""A share over SMB1: what the waist asks of it, and which module answers."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from smbfuse import status
-from smbfuse.client import filestat
+from smbfuse.client import filestat, smb1_attributes, smb1_changes, smb1_names, smb1_rename
 from smbfuse.client.smb1_directory import Smb1Directory, open_directory
-from smbfuse.client.smb1_files import Smb1File, open_file
+from smbfuse.client.smb1_files import Smb1File
 from smbfuse.client.smb1_links import read_reparse_point
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.client.smb1_volume import Volume
 from smbfuse.engine.dialect import SMB1
 from smbfuse.errors import ConnectionLost, NotFound, SmbError, StatusError
-from smbfuse.share import Attributes, Features, FileStat, Kind, Limits, OpenIntent, ShareStatistics, Space
+from smbfuse.share import (
+    Attributes,
+    Buffer,
+    Change,
+    Features,
+    FileStat,
+    GrantHolder,
+    Kind,
+    Limits,
+    LinkForm,
+    OpenIntent,
+    ShareStatistics,
+    Space,
+)
 from smbfuse.status import NtStatus
 from smbfuse.wire.reparse import NfsReparse
 from smbfuse.wire.smb1.levels import PathLevel, decode_unix_link
@@ -69,10 +83,10 @@ class Smb1Share:
         return found
 
     async def open(self, path: str, intent: OpenIntent) -> Smb1File:
-        """Open a file; see `Share.open` and `open_file`.  Cost: 1 round trip, 2 where MaxMpxCount is 1."""
-        return await open_file(self._tree, path, intent.first_bytes)
+        """Open or make a file; see `Share.open` and `open_handle`.  Cost: 1 round trip, 2 where MaxMpxCount is 1."""
+        return await Smb1File.open(self._tree, path, intent)
 
-    async def open_directory(self, path: str) -> Smb1Directory:
+    async def open_directory(self, path: str, holder: GrantHolder | None = None) -> Smb1Directory:
         """Begin to list a folder; see `Share.open_directory`.
 
         Cost: 1 round trip; one more if it is refused, or has nothing in it, not even itself.
@@ -110,6 +124,63 @@ class Smb1Share:
             raise filestat.no_link(path)
         raise refused
 
+    # --- changes. An oplock belongs to a handle, not to a holder: what breaks one breaks it, whoever is named --------
+
+    async def make_directory(self, path: str, mode: int | None = None) -> FileStat:
+        """Make a folder; see `Share.make_directory`.  Cost: 1 round trip with UNIX extensions, else 2."""
+        return await smb1_names.make_directory(self._tree, path, mode)
+
+    async def make_link(self, path: str, target: str, form: LinkForm = LinkForm.NATIVE) -> FileStat:
+        """Make a symlink, with UNIX extensions only; see `Share.make_link`.  Cost: 2 round trips."""
+        return await smb1_names.make_link(self._tree, path, target)
+
+    async def make_node(
+        self,
+        path: str,
+        kind: Kind,
+        device: tuple[int, int] | None,
+        mode: int | None,
+        form: LinkForm = LinkForm.NATIVE,
+    ) -> FileStat:
+        """Make a FIFO, socket or device, with UNIX extensions only; see `Share.make_node`.  Cost: 3 round trips."""
+        return await smb1_names.make_node(self._tree, path, kind, device, mode)
+
+    async def link(self, existing: str, path: str) -> None:
+        """Give a file a further name; see `Share.link`."""
+        await smb1_names.link(self._tree, existing, path)
+
+    async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
+        """Remove a name; see `Share.remove`.  Cost: 1 round trip, 3 for a file that somebody has open."""
+        await smb1_names.remove(self._tree, path, kind)
+
+    async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
+        """Give a file or folder another name; see `Share.rename` and `smb1_rename.rename`."""
+        await smb1_rename.rename(self._tree, source, target, replace=replace)
+        self._tree.renamed(source, target)
+
+    async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
+        """Change attributes and return what they are then; see `Share.change` and `smb1_changes.change_path`."""
+        await smb1_changes.change_path(self._tree, path, change)
+        return await self.stat(path)
+
+    async def extended_attributes(self, path: str) -> Mapping[str, bytes]:
+        """Return the extended attributes; see `Share.extended_attributes`."""
+        return await smb1_attributes.extended_attributes(self._tree, path)
+
+    async def set_extended_attribute(self, path: str, name: str, value: Buffer) -> None:
+        """Set one extended attribute; see `Share.set_extended_attribute`."""
+        await smb1_attributes.set_extended_attribute(self._tree, path, name, value)
+
+    async def security_descriptor(self, path: str) -> bytes:
+        """Return owner, group and DACL; see `Share.security_descriptor`.  Cost: 2 round trips."""
+        return await smb1_attributes.security_descriptor(self._tree, path)
+
+    async def set_security_descriptor(self, path: str, descriptor: Buffer) -> None:
+        """Set the DACL, and owners if given; see `Share.set_security_descriptor`.  Cost: 2 round trips."""
+        await smb1_attributes.set_security_descriptor(self._tree, path, descriptor)
+
+    # --- the volume, and the end --------------------------------------------------------------------------------------
+
     async def space(self) -> Space:
         """Return the room on the volume; see `Share.space`."""
         return await self._volume.space()
@@ -120,6 +191,7 @@ class Smb1Share:
 
     async def aclose(self) -> None:
         """Disconnect the tree, which closes what is open in it. The login stays: other shares may use it."""
+        self._tree.oplocks.disconnected(self._tree.tree)
         with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
             try:
                 # Not urgent: it must not overtake the CLOSEs before it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from smbfuse import status
 from smbfuse.client.smb1_levels import (
     ALL_AND_ID,
-    CORE_QUERY,
+    BY_COMMAND,
     decode_core_stat,
     decode_stat,
     has_id,
@@ -15,15 +15,15 @@ from smbfuse.client.smb1_levels import (
 )
 from smbfuse.status import NtStatus
 from smbfuse.wire.fscc import FileInternalInformation, known_file_id
-from smbfuse.wire.smb1.files import QueryInformationRequest, QueryInformationResponse
 from smbfuse.wire.smb1.levels import PathLevel
+from smbfuse.wire.smb1.names import QueryInformationRequest, QueryInformationResponse
 from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryFileRequest, QueryPathRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1 import Reply, Smb1Exchange
+    from smbfuse.engine.smb1_exchange import Reply, Smb1Exchange
     from smbfuse.share import FileStat
 
 STAT_SIZE: Final = 16 * 1024  # some 100 bytes and a path, which some servers refuse to cut
@@ -70,7 +70,7 @@ class StatQuery:
             self._exchanges = self._ask()
 
     def _ask(self) -> list[Smb1Exchange]:
-        if self._level == CORE_QUERY:
+        if self._level == BY_COMMAND:
             return [self._tree.submit(QueryInformationRequest(self._tree.wire_path(self._path)))]
         if self._level == ALL_AND_ID:
             return [self._query(PathLevel.QUERY_FILE_ALL_INFO), self._query(PathLevel.PASS_THROUGH_INTERNAL)]
@@ -88,7 +88,7 @@ class StatQuery:
 
     def _decode(self, replies: Sequence[Reply]) -> FileStat:
         tree = self._tree
-        if self._level == CORE_QUERY:
+        if self._level == BY_COMMAND:
             response = QueryInformationResponse.decode_block(replies[0].block, tree.strings)
             return decode_core_stat(response, tree.zone_minutes)
         found = decode_stat(self._level, replies[0].data, tree.strings, tree.zone_minutes)

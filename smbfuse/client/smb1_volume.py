@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.client.smb1_levels import CORE_QUERY, Ladder
+from smbfuse.client.smb1_levels import BY_COMMAND, Ladder
 from smbfuse.errors import SecurityRefused
 from smbfuse.share import Space
 from smbfuse.status import NtStatus
@@ -18,13 +18,13 @@ from smbfuse.wire.smb1.trans2 import QueryFsRequest, SetFsRequest
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1 import Reply, Smb1Exchange
+    from smbfuse.engine.smb1_exchange import Reply, Smb1Exchange
 
 log = logging.getLogger(__name__)
 
 NAME_MAX: Final = 255
 FS_SIZE: Final = 1024  # of any answer here, file system names included
-_WANTED: Final = UnixCapabilities.POSIX_PATHNAMES | UnixCapabilities.LARGE_READ
+_WANTED: Final = UnixCapabilities.POSIX_PATHNAMES | UnixCapabilities.POSIX_PATH_OPERATIONS | UnixCapabilities.LARGE_READ
 
 
 async def agree_on_unix(tree: Smb1Tree, where: str) -> UnixCapabilities:
@@ -60,7 +60,7 @@ class Volume:
 
     def __init__(self, tree: Smb1Tree) -> None:
         self._tree = tree
-        levels = [FsLevel.QUERY_FS_SIZE_INFO, FsLevel.INFO_ALLOCATION, CORE_QUERY]
+        levels = [FsLevel.QUERY_FS_SIZE_INFO, FsLevel.INFO_ALLOCATION, BY_COMMAND]
         if tree.has(Capabilities.INFOLEVEL_PASSTHRU):
             levels.insert(0, FsLevel.PASS_THROUGH_FULL_SIZE)
         if tree.posix:
@@ -78,7 +78,7 @@ class Volume:
             naming = _query(self._tree, FsLevel.QUERY_FS_ATTRIBUTE_INFO)
         while True:
             level = self._ladder.level
-            if level == CORE_QUERY:
+            if level == BY_COMMAND:
                 exchange = self._tree.submit(QueryInformationDiskRequest())
             else:
                 exchange = _query(self._tree, level)

@@ -1,9 +1,10 @@
 """The SMB1 engine: multiplex ids, the MaxMpxCount window, signatures and transactions, without I/O.
 
 An exchange is one message: a command, an AndX chain, or a transaction in as many messages as it takes. It waits in one
-of three queues until the window admits it: urgent (echo, logoff), small (metadata) and bulk (reads); small and bulk
-take turns. Messages are encoded when they are submitted, so that what cannot be spelled fails there; multiplex ids and
-signature numbers are given in the order of sending, in `outgoing`.
+of three queues until the window admits it: urgent (echo, logoff), small (metadata) and bulk (reads, writes); small and
+bulk take turns. Oplock breaks come unasked for, and their answers leave at once, past the window: whoever waits in it
+may be waiting for them. Messages are encoded when they are submitted, so that what cannot be spelled fails there;
+multiplex ids and signature numbers are given in the order of sending, in `outgoing`.
 
 [MS-CIFS] 3.2.4.1 (sending), 3.2.5.1 (receiving); [MS-SMB] 3.2.4.1, 3.2.5.1.
 """
@@ -14,12 +15,13 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from smbfuse.engine.credits import Window
 from smbfuse.engine.exchange import EngineStatistics, Exchange
 from smbfuse.engine.protect import Smb1Protection
-from smbfuse.engine.transactions import Assembly, cut
+from smbfuse.engine.smb1_exchange import NO_TREE, Oplocks, Reply, Smb1Exchange, Tree
+from smbfuse.engine.transactions import Assembly, Request, cut
 from smbfuse.errors import ConnectionLost, DecodeError, ProtocolError, SmbError
 from smbfuse.status import NtStatus, from_dos
 from smbfuse.wire import nbss
@@ -27,7 +29,6 @@ from smbfuse.wire.record import Buffer
 from smbfuse.wire.smb1.control import OPLOCK_RELEASE, EchoMessage, LockingRequest, NtCancelRequest
 from smbfuse.wire.smb1.header import (
     HEADER_SIZE,
-    NO_TID,
     NO_UID,
     PROTOCOL,
     ROUTE,
@@ -38,8 +39,8 @@ from smbfuse.wire.smb1.header import (
     Header,
     decode_header,
 )
-from smbfuse.wire.smb1.message import OEM, Block, Message, Strings, decode_chain, encode_message
-from smbfuse.wire.smb1.transaction import NtTransactRequest, TransactionPart, TransactionRequest, TransactionSecondary
+from smbfuse.wire.smb1.message import OEM, Message, Strings, decode_chain, encode_message
+from smbfuse.wire.smb1.transaction import TransactionPart
 
 log = logging.getLogger(__name__)
 
@@ -49,48 +50,7 @@ _NO_SIGNATURE: Final = bytes(8)
 _MID_AT: Final = slice(30, 32)
 _REPLY: Final = int(Flags.REPLY)
 _NT_STATUS: Final = int(Flags2.NT_STATUS)
-_EMPTY: Final = memoryview(b"")
 _RESERVE_FROM: Final = 4  # places in the window from which one is kept for an ECHO
-
-
-class Reply(NamedTuple):
-    """One command's response. The memory is the receiver's to keep.
-
-    A chain that failed ends with the reply that says so. Of a transaction, `parameters` and `data` are all its parts
-    together and `block` is the last one's.
-    """
-
-    status: int  # NTSTATUS; a DOS error is given as the NTSTATUS of the same meaning
-    block: Block
-    uid: int
-    tid: int
-    parameters: memoryview = _EMPTY
-    data: memoryview = _EMPTY
-
-
-class Tree(NamedTuple):
-    """A connected tree, as requests name it, and how names are to be taken there."""
-
-    tid: int
-    flags: int
-
-
-NO_TREE: Final = Tree(NO_TID, int(Flags.CASE_INSENSITIVE | Flags.CANONICALIZED_PATHS))
-
-
-class Smb1Exchange(Exchange[Reply]):
-    """An exchange with what the engine must know of it. For everybody else it is an `Exchange[Reply]`."""
-
-    __slots__ = ("assembly", "bulk", "commands", "later", "message", "urgent")
-
-    def __init__(self, sequence: int, message: bytearray, commands: Sequence[int], *, bulk: bool, urgent: bool) -> None:
-        super().__init__(sequence, "+".join(_name(command) for command in commands))
-        self.message = message
-        self.commands = commands
-        self.bulk = bulk
-        self.urgent = urgent
-        self.later: list[bytearray] = []  # messages to follow when the server asks for them
-        self.assembly: Assembly | None = None
 
 
 class _Pending:
@@ -119,6 +79,7 @@ class Smb1Engine:
         self.uid = NO_UID
         self.max_buffer_size = FIRST_MAX_BUFFER_SIZE
         self.protection: Smb1Protection | None = None
+        self.oplocks: Oplocks | None = None
         self._can_cancel = False
         self._pid = pid & 0xFFFF
         self._next_mid = 1
@@ -129,6 +90,7 @@ class Smb1Engine:
         self._bulk_turn = False
         self._pending: dict[int, _Pending] = {}
         self._cancels: list[_Pending] = []
+        self._told: list[bytearray] = []
         self._continued: list[_Pending] = []
         self._requests = 0
         self._round_trips = 0
@@ -160,25 +122,35 @@ class Smb1Engine:
     # --- the share's side ---------------------------------------------------------------------------------------------
 
     def submit(
-        self, chain: Sequence[Message], *, tree: Tree = NO_TREE, bulk: bool = False, urgent: bool = False
+        self,
+        chain: Sequence[Message],
+        *,
+        tree: Tree = NO_TREE,
+        payload: Sequence[Buffer] = (),
+        bulk: bool = False,
+        urgent: bool = False,
     ) -> Smb1Exchange:
         """Queue one command, or several as an AndX chain; return the exchange to wait for.
 
+        `payload` is what the last command's data block goes on with; it is sent from where it lies.
         Raises NotFound for a name that the server's code page cannot spell.
         """
         message = encode_message(self._header(chain[0].command, tree), chain, self.strings)
-        return self._queue(message, [part.command for part in chain], bulk=bulk, urgent=urgent)
+        commands = [part.command for part in chain]
+        return self._queue(message, commands, payload=payload, bulk=bulk, urgent=urgent)
 
-    def transact(self, request: TransactionRequest | NtTransactRequest, *, tree: Tree) -> Smb1Exchange:
+    def transact(self, request: Request, *, tree: Tree) -> Smb1Exchange:
         """Queue a transaction, in as many messages as the server's buffer asks for. Its only reply has the whole."""
-        later: list[TransactionSecondary] = []
-        if isinstance(request, TransactionRequest):
-            request, later = cut(request, self.max_buffer_size)
-        message = encode_message(self._header(request.command, tree), (request,), self.strings)
-        exchange = self._queue(message, [request.command], bulk=False, urgent=False)
+        first, later = cut(request, self.max_buffer_size)
+        message = encode_message(self._header(request.command, tree), (first,), self.strings)
+        exchange = self._queue(message, [request.command])
         exchange.later = [encode_message(self._header(part.command, tree), (part,), self.strings) for part in later]
         exchange.assembly = Assembly(request.max_parameter_count, request.max_data_count)
         return exchange
+
+    def tell(self, message: Message, *, tree: Tree) -> None:
+        """Queue what is never answered and waits for nothing: the acknowledgment of an oplock break."""
+        self._told.append(encode_message(self._header(message.command, tree), (message,), self.strings))
 
     def ping(self) -> Smb1Exchange:
         """Submit an ECHO."""
@@ -210,9 +182,17 @@ class Smb1Engine:
     def _header(self, command: int, tree: Tree) -> Header:
         return Header(command, 0, tree.flags, self.flags2, 0, _NO_SIGNATURE, tree.tid, self._pid, self.uid, 0)
 
-    def _queue(self, message: bytearray, commands: Sequence[int], *, bulk: bool, urgent: bool) -> Smb1Exchange:
+    def _queue(
+        self,
+        message: bytearray,
+        commands: Sequence[int],
+        *,
+        payload: Sequence[Buffer] = (),
+        bulk: bool = False,
+        urgent: bool = False,
+    ) -> Smb1Exchange:
         self._sequence += 1
-        exchange = Smb1Exchange(self._sequence, message, commands, bulk=bulk, urgent=urgent)
+        exchange = Smb1Exchange(self._sequence, message, commands, payload=payload, bulk=bulk, urgent=urgent)
         self._queue_of(exchange).append(exchange)
         return exchange
 
@@ -222,6 +202,8 @@ class Smb1Engine:
         """Return the PDUs that may leave now; see `Engine.outgoing`."""
         pdus = [self._cancel_pdu(pending) for pending in self._cancels if pending.mid in self._pending]
         self._cancels.clear()
+        pdus += [self._finished(message, (), self._free_mid())[0] for message in self._told]
+        self._told.clear()
         for pending in self._continued:
             # Each takes numbers like any request, though only the last one is answered: [MS-CIFS] 3.2.4.1.3.
             pdus += [self._sealed(message, pending) for message in pending.exchange.later]
@@ -233,7 +215,8 @@ class Smb1Engine:
             self.window.take(1)
             exchange.sent = True
             self._round_trips += 1
-            pdus.append(self._sealed(exchange.message, pending))
+            pdus.append(self._sealed(exchange.message, pending, exchange.payload))
+            exchange.payload = ()  # the caller's memory, which may be gone when the answer is here
         return pdus
 
     def _admitted(self) -> Smb1Exchange | None:
@@ -253,14 +236,21 @@ class Smb1Engine:
         self._next_mid = (mid + 1) % UNSOLICITED_MID
         return mid
 
-    def _sealed(self, message: bytearray, pending: _Pending) -> list[Buffer]:
-        """Write multiplex id and signature into an encoded message, and frame it."""
-        message[_MID_AT] = pending.mid.to_bytes(2, "little")
+    def _sealed(self, message: bytearray, pending: _Pending, payload: Sequence[Buffer] = ()) -> list[Buffer]:
+        """Write multiplex id and signature into an encoded message of `pending`, and frame it."""
+        pdu, pending.sequence = self._finished(message, payload, pending.mid)
+        return pdu
+
+    def _finished(self, message: bytearray, payload: Sequence[Buffer], mid: int) -> tuple[list[Buffer], int | None]:
+        """Return an encoded message with multiplex id and signature, framed, and the number that it is signed with."""
+        message[_MID_AT] = mid.to_bytes(2, "little")
+        sequence = None
         if self.protection is not None:
-            pending.sequence = self.protection.take_sequence()
-            self.protection.sign(message, (), pending.sequence)
+            sequence = self.protection.take_sequence()
+            self.protection.sign(message, payload, sequence)
         self._requests += 1
-        return [nbss.frame(len(message)), message]
+        size = len(message) + sum(map(len, payload))
+        return [nbss.frame(size), message, *payload], sequence
 
     def _cancel_pdu(self, pending: _Pending) -> list[Buffer]:
         """Return an NT_CANCEL: it has the multiplex id of what it cancels, and is never answered."""
@@ -297,6 +287,8 @@ class Smb1Engine:
             self._take_break(pdu, command, mid)
             return
         pending = self._pending.get(mid)
+        if pending is None and command == Command.LOCKING_ANDX:
+            return  # to the acknowledgment of a break, which servers are not to answer: [MS-CIFS] 3.3.5.30
         if pending is None or (pid_high, pid_low) != (0, self._pid):
             raise ProtocolError(f"an answer to a request that was never made (command 0x{command:02X}, MID {mid})")
         if command != pending.exchange.commands[0]:
@@ -321,6 +313,7 @@ class Smb1Engine:
         exchanges += [queued for queue in self._queues() for queued in queue]
         self._pending.clear()
         self._cancels.clear()
+        self._told.clear()
         self._continued.clear()
         for queue in self._queues():
             queue.clear()
@@ -329,6 +322,8 @@ class Smb1Engine:
             if isinstance(error, ConnectionLost):
                 own = ConnectionLost(str(error), sent=exchange.sent, errno=error.errno)
             exchange.finish(own)
+        if self.oplocks is not None:
+            self.oplocks.lost()
 
     def _take_part(self, pending: _Pending, assembly: Assembly, reply: Reply) -> None:
         """Take one message of a transaction's response."""
@@ -352,14 +347,11 @@ class Smb1Engine:
         pending.exchange.finish()
 
     def _take_break(self, pdu: memoryview, command: int, mid: int) -> None:
-        """Take the one request that a server may send: an oplock break. We ask for no oplock, so it means nothing."""
+        """Take the one request that a server may send: an oplock break. It is not signed: [MS-CIFS] 3.2.5.42."""
         if command != Command.LOCKING_ANDX or mid != UNSOLICITED_MID:
             raise ProtocolError(f"a request from the server (command 0x{command:02X}, MID {mid})")
         broken = LockingRequest.decode_block(decode_chain(pdu, command)[0], self.strings)
         if not broken.type_of_lock & OPLOCK_RELEASE:
             raise ProtocolError("a lock request from the server")
-        log.debug("the server breaks an oplock that was never asked for, FID %d", broken.fid)
-
-
-def _name(command: int) -> str:
-    return Command(command).name
+        if self.oplocks is not None:
+            self.oplocks.broken(broken.fid, broken.new_oplock_level)

@@ -5,15 +5,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from smbfuse.errors import DecodeError
 from smbfuse.wire.smb1.header import HEADER_SIZE, Command
-from smbfuse.wire.smb1.transaction import TransactionPart, TransactionRequest, TransactionSecondary
+from smbfuse.wire.smb1.transaction import (
+    NtTransactRequest,
+    NtTransactSecondary,
+    TransactionPart,
+    TransactionRequest,
+    TransactionSecondary,
+)
 
-_REQUEST_OVERHEAD: Final = HEADER_SIZE + 48  # header, words with one of setup, ByteCount, name and pads
+Request = TransactionRequest | NtTransactRequest
+Secondary = TransactionSecondary | NtTransactSecondary
+
+# Header, words with four of setup, ByteCount, name and pads; the words of NT_TRANSACT are wider.
+_REQUEST_OVERHEAD: Final = HEADER_SIZE + 48
 _SECONDARY_OVERHEAD: Final = HEADER_SIZE + 32
+_NT_REQUEST_OVERHEAD: Final = HEADER_SIZE + 60
+_NT_SECONDARY_OVERHEAD: Final = HEADER_SIZE + 48
 _SECONDARY: Final = {
     Command.TRANSACTION: Command.TRANSACTION_SECONDARY,
     Command.TRANSACTION2: Command.TRANSACTION2_SECONDARY,
@@ -21,50 +33,34 @@ _SECONDARY: Final = {
 _EMPTY: Final = memoryview(b"")
 
 
-def cut(request: TransactionRequest, max_buffer_size: int) -> tuple[TransactionRequest, list[TransactionSecondary]]:
+def cut(request: Request, max_buffer_size: int) -> tuple[Request, list[Secondary]]:
     """Return the first message of `request`, which holds everything, and the later ones that it needs.
 
     `max_buffer_size` is the server's: the largest message it takes. Parameters go before data.
     """
-    room = max(max_buffer_size - _REQUEST_OVERHEAD, 1)
-    whole = len(request.parameters) + len(request.data)
-    if whole <= room:
+    is_nt = isinstance(request, NtTransactRequest)
+    room = max(max_buffer_size - (_NT_REQUEST_OVERHEAD if is_nt else _REQUEST_OVERHEAD), 1)
+    if len(request.parameters) + len(request.data) <= room:
         return request, []
     parameters, data = request.parameters[:room], request.data[: max(room - len(request.parameters), 0)]
-    first = TransactionRequest(
-        request.command,
-        request.setup,
-        parameters,
-        data,
-        len(request.parameters),
-        len(request.data),
-        request.max_parameter_count,
-        request.max_data_count,
-        request.max_setup_count,
-        request.flags,
-        request.timeout,
-        request.name,
-    )
+    first = replace(request, parameters=parameters, data=data)
     later = []
     at, data_at = len(parameters), len(data)
-    room = max(max_buffer_size - _SECONDARY_OVERHEAD, 1)
+    room = max(max_buffer_size - (_NT_SECONDARY_OVERHEAD if is_nt else _SECONDARY_OVERHEAD), 1)
     while at < len(request.parameters) or data_at < len(request.data):
         parameters = request.parameters[at : at + room]
         data = request.data[data_at : data_at + room - len(parameters)]
-        later.append(
-            TransactionSecondary(
-                _SECONDARY[Command(request.command)],
-                len(request.parameters),
-                len(request.data),
-                parameters,
-                at,
-                data,
-                data_at,
-            )
-        )
+        later.append(_secondary(request, parameters, at, data, data_at))
         at += len(parameters)
         data_at += len(data)
     return first, later
+
+
+def _secondary(request: Request, parameters: bytes, at: int, data: bytes, data_at: int) -> Secondary:
+    totals = len(request.parameters), len(request.data)
+    if isinstance(request, NtTransactRequest):
+        return NtTransactSecondary(*totals, parameters, at, data, data_at)
+    return TransactionSecondary(_SECONDARY[Command(request.command)], *totals, parameters, at, data, data_at)
 
 
 @dataclass(slots=True)

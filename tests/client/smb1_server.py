@@ -18,7 +18,7 @@ from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.fscc import FileBasicInformation, FileStandardInformation
 from smbfuse.wire.record import Buffer
-from smbfuse.wire.smb1 import files, io, levels, listing, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import files, io, levels, listing, names, negotiate, session, trans2, transaction
 from smbfuse.wire.smb1.control import EchoMessage
 from smbfuse.wire.smb1.header import Command, Flags, Flags2, Header
 from smbfuse.wire.smb1.levels import FsLevel, PathLevel
@@ -197,11 +197,11 @@ class Server:
             case Command.LOGOFF_ANDX:
                 return session.LogoffMessage()
             case Command.QUERY_INFORMATION:
-                asked = files.QueryInformationRequest.decode_block(block, self.strings)
-                name = self._known(asked.file_name, folder=True)
+                asked = names.QueryInformationRequest.decode_block(block, self.strings)
+                name = self._known(asked.name, folder=True)
                 attributes = 0x10 if not name else 0x20
                 local = WRITTEN - ZONE_MINUTES * 60
-                return files.QueryInformationResponse(attributes, local, len(self.files.get(name, b"")))
+                return names.QueryInformationResponse(attributes, local, len(self.files.get(name, b"")))
             case Command.QUERY_INFORMATION_DISK:
                 return files.QueryInformationDiskResponse(1000, 4, 512, 500)
             case Command.TRANSACTION2:

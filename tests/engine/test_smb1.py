@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from smbfuse.engine.protect import Smb1Protection
-from smbfuse.engine.smb1 import NO_TREE, Smb1Engine, Smb1Exchange, Tree
+from smbfuse.engine.smb1 import Smb1Engine
+from smbfuse.engine.smb1_exchange import NO_TREE, Smb1Exchange, Tree
 from smbfuse.errors import ConnectionLost, DecodeError, NotFound, ProtocolError, SmbError
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb1.control import OPLOCK_RELEASE, EchoMessage, LockingRequest

@@ -17,6 +17,8 @@ _ECHO: Final = Struct("<H")
 _LOCKING: Final = Struct("<HBBIHH")
 
 OPLOCK_RELEASE: Final = 0x02  # a bit of TypeOfLock
+BREAK_TO_NONE: Final = 0  # NewOpLockLevel, of a break and of its acknowledgment
+BREAK_TO_LEVEL_II: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class NtCancelRequest(PlainMessage):
 
 @dataclass(frozen=True, slots=True)
 class LockingRequest:
-    """LOCKING_ANDX. With OPLOCK_RELEASE in `type_of_lock` and sent by the server, it breaks an oplock.
+    """LOCKING_ANDX. With OPLOCK_RELEASE in `type_of_lock` it breaks an oplock, or acknowledges the break.
 
     The ranges are kept as they lie there: this client asks for none.
     """

@@ -1,6 +1,6 @@
-"""Opening and closing: OPEN_ANDX, NT_CREATE_ANDX, CLOSE, and the oldest way to ask for attributes.
+"""Opening and closing: OPEN_ANDX, NT_CREATE_ANDX, CLOSE, and the oldest way to ask for the room on a disk.
 
-[MS-CIFS] 2.2.4.5, 2.2.4.9, 2.2.4.41, 2.2.4.64; [MS-SMB] 2.2.4.1, 2.2.4.9.
+[MS-CIFS] 2.2.4.5, 2.2.4.41, 2.2.4.57, 2.2.4.64; [MS-SMB] 2.2.4.1, 2.2.4.9.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Annotated, ClassVar, Final
 
-from smbfuse.errors import DecodeError
 from smbfuse.wire.record import I64, U8, U16, U32, U64, record, view
 from smbfuse.wire.smb1.header import Command
 from smbfuse.wire.smb1.message import Block, PlainMessage, Strings, data_offset, encode_block
 
-BUFFER_FORMAT_ASCII: Final = 0x04
 SEARCH_EVERYTHING: Final = 0x16  # hidden, system and folders as well as files
 
 
@@ -29,13 +27,33 @@ class OpenFlags(enum.IntFlag, boundary=enum.KEEP):
 
 
 class OpenAccess(enum.IntFlag, boundary=enum.KEEP):
-    """AccessMode of OPEN_ANDX.  [MS-CIFS] 2.2.4.41.1."""
+    """AccessMode of OPEN_ANDX: one of the first three, and how it is shared.  [MS-CIFS] 2.2.4.41.1."""
 
     READ = 0x0000
+    WRITE = 0x0001
+    READ_WRITE = 0x0002
     DENY_NONE = 0x0040
 
 
-OPEN_EXISTING: Final = 0x0001
+class OpenMode(enum.IntFlag, boundary=enum.KEEP):
+    """OpenMode of OPEN_ANDX; without `OPEN` and `TRUNCATE` a file that exists is refused.  [MS-CIFS] 2.2.4.41.1."""
+
+    OPEN = 0x0001
+    TRUNCATE = 0x0002
+    CREATE = 0x0010
+
+
+class OpenResult(enum.IntFlag, boundary=enum.KEEP):
+    """OpenResults of OPEN_ANDX: what was done, in two bits, and whether an oplock came with it.
+
+    [MS-CIFS] 2.2.4.41.2.
+    """
+
+    OPENED = 0x0001
+    CREATED = 0x0002
+    TRUNCATED = 0x0003
+    DONE = 0x0003  # the mask of the three above
+    OPLOCK = 0x8000  # exclusive, or batch where that was asked for; a Level II oplock is not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +145,14 @@ class NtAccess(enum.IntFlag, boundary=enum.KEEP):
 
     READ_DATA = 0x00000001
     WRITE_DATA = 0x00000002
+    APPEND_DATA = 0x00000004
     READ_EA = 0x00000008
     READ_ATTRIBUTES = 0x00000080
+    WRITE_ATTRIBUTES = 0x00000100
+    DELETE = 0x00010000
     READ_CONTROL = 0x00020000
+    WRITE_DAC = 0x00040000
+    WRITE_OWNER = 0x00080000
     SYNCHRONIZE = 0x00100000
 
 
@@ -139,6 +162,7 @@ class NtShare(enum.IntFlag, boundary=enum.KEEP):
     READ = 0x1
     WRITE = 0x2
     DELETE = 0x4
+    ALL = 0x7
 
 
 class NtOptions(enum.IntFlag, boundary=enum.KEEP):
@@ -149,7 +173,33 @@ class NtOptions(enum.IntFlag, boundary=enum.KEEP):
     OPEN_REPARSE_POINT = 0x00200000
 
 
-NT_OPEN: Final = 0x00000001
+class NtDisposition(enum.IntEnum):
+    """CreateDisposition of NT_CREATE_ANDX.  [MS-CIFS] 2.2.4.64.1."""
+
+    OPEN = 1
+    CREATE = 2
+    OPEN_IF = 3
+    OVERWRITE = 4
+    OVERWRITE_IF = 5
+
+
+class NtCreateFlags(enum.IntFlag, boundary=enum.KEEP):
+    """Flags of NT_CREATE_ANDX. REQUEST_OPBATCH counts only along with REQUEST_OPLOCK.  [MS-CIFS] 2.2.4.64.1."""
+
+    REQUEST_OPLOCK = 0x2
+    REQUEST_OPBATCH = 0x4
+
+
+class OplockLevel(enum.IntEnum):
+    """OpLockLevel of the NT_CREATE_ANDX response. Those of a LOCKING_ANDX break are others.  [MS-CIFS] 2.2.4.64.2."""
+
+    NONE = 0
+    EXCLUSIVE = 1
+    BATCH = 2
+    LEVEL_II = 3
+
+
+FILE_WAS_CREATED: Final = 2  # CreateDisposition of the response, and of the UNIX extensions' own open
 IMPERSONATION: Final = 0x00000002
 
 
@@ -248,45 +298,6 @@ class EmptyResponse(PlainMessage):
     """A response that says only that it was done: CLOSE, FIND_CLOSE2."""
 
     command: ClassVar[int] = Command.CLOSE
-
-
-@dataclass(frozen=True, slots=True)
-class QueryInformationRequest:
-    """QUERY_INFORMATION request, for servers that know no better.  [MS-CIFS] 2.2.4.9.1."""
-
-    file_name: str
-
-    command: ClassVar[int] = Command.QUERY_INFORMATION
-
-    def encode_block(self, at: int, strings: Strings) -> bytes:
-        """Return the block."""
-        start = data_offset(at, self.command, 0) + 1
-        data = bytes((BUFFER_FORMAT_ASCII,)) + strings.encode(self.file_name, start)
-        return encode_block(self.command, b"", data)
-
-    @classmethod
-    def decode_block(cls, block: Block, strings: Strings) -> QueryInformationRequest:
-        """Read a request."""
-        block.want_words(0, cls.__name__)
-        tail = block.tail(strings)
-        kind = tail.take(1, "BufferFormat")[0]
-        if kind != BUFFER_FORMAT_ASCII:
-            raise DecodeError(f"{cls.__name__}: buffer format 0x{kind:02X}")
-        return cls(tail.string())
-
-
-@record()
-class QueryInformationResponse(PlainMessage):
-    """QUERY_INFORMATION response; `last_write_time` counts seconds since 1970 in the server's local time.
-
-    [MS-CIFS] 2.2.4.9.2.
-    """
-
-    file_attributes: U16
-    last_write_time: U32
-    file_size: Annotated[int, "I10x"]
-
-    command: ClassVar[int] = Command.QUERY_INFORMATION
 
 
 @record()

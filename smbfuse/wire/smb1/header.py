@@ -19,14 +19,23 @@ NO_TID: Final = 0xFFFF
 class Command(enum.IntEnum):
     """Commands that this client sends or understands.  [MS-CIFS] 2.2.2.1."""
 
+    CREATE_DIRECTORY = 0x00
+    DELETE_DIRECTORY = 0x01
     CLOSE = 0x04
+    FLUSH = 0x05
+    DELETE = 0x06
+    RENAME = 0x07
     QUERY_INFORMATION = 0x08
+    SET_INFORMATION = 0x09
+    WRITE = 0x0B
+    SET_INFORMATION2 = 0x22
     LOCKING_ANDX = 0x24
     TRANSACTION = 0x25
     TRANSACTION_SECONDARY = 0x26
     ECHO = 0x2B
     OPEN_ANDX = 0x2D
     READ_ANDX = 0x2E
+    WRITE_ANDX = 0x2F
     TRANSACTION2 = 0x32
     TRANSACTION2_SECONDARY = 0x33
     FIND_CLOSE2 = 0x34
@@ -40,15 +49,16 @@ class Command(enum.IntEnum):
     NT_TRANSACT_SECONDARY = 0xA1
     NT_CREATE_ANDX = 0xA2
     NT_CANCEL = 0xA4
+    NT_RENAME = 0xA5
 
 
-# Every command of the dialect that begins with an AndX block, WRITE_ANDX among them: chains hold strangers too.
+# Every command of the dialect that begins with an AndX block.
 ANDX_COMMANDS: Final = frozenset(
     (
         Command.LOCKING_ANDX,
         Command.OPEN_ANDX,
         Command.READ_ANDX,
-        0x2F,  # WRITE_ANDX
+        Command.WRITE_ANDX,
         Command.SESSION_SETUP_ANDX,
         Command.LOGOFF_ANDX,
         Command.TREE_CONNECT_ANDX,

@@ -67,6 +67,11 @@ def local_to_unix(seconds: int, zone_minutes: int) -> int | None:
     return None if seconds in (0, 0xFFFFFFFF) else seconds + zone_minutes * 60
 
 
+def unix_to_local(seconds: int, zone_minutes: int) -> int:
+    """Return the UTIME of a moment in the server's local time; never one of the values that say nothing."""
+    return min(max(seconds - zone_minutes * 60, 1), 0xFFFFFFFE)
+
+
 @record()
 class InfoStandard(Record):
     """SMB_INFO_STANDARD, 22 bytes. Dates and times are the server's local ones.  [MS-CIFS] 2.2.8.3.1."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from struct import Struct
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from smbfuse.wire.record import U16, Buffer, Record, record, view
 from smbfuse.wire.smb1.header import Command
@@ -24,7 +24,9 @@ class Subcommand(enum.IntEnum):
     QUERY_FS_INFORMATION = 0x0003
     SET_FS_INFORMATION = 0x0004
     QUERY_PATH_INFORMATION = 0x0005
+    SET_PATH_INFORMATION = 0x0006
     QUERY_FILE_INFORMATION = 0x0007
+    SET_FILE_INFORMATION = 0x0008
 
 
 class FindFlags(enum.IntFlag, boundary=enum.KEEP):
@@ -135,7 +137,7 @@ class QueryPathRequest:
         return self.WORDS.pack(self.information_level) + strings.encode(self.file_name, 0)
 
     @classmethod
-    def decode(cls, data: Buffer, strings: Strings) -> QueryPathRequest:
+    def decode(cls, data: Buffer, strings: Strings) -> Self:
         """Read the parameters."""
         (level,) = cls.WORDS.unpack(view(data, 0, cls.WORDS.size, cls.__name__))
         return cls(level, _name(data, cls.WORDS.size, strings))

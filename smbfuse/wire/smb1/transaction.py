@@ -23,6 +23,7 @@ _SECONDARY: Final = Struct("<HHHHHHHH")
 # Totals, reserved; count, offset and displacement of parameters and of data; SetupCount
 _RESPONSE: Final = Struct("<HH2xHHHHHHBx")
 _NT_REQUEST: Final = Struct("<B2xIIIIIIIIBH")
+_NT_SECONDARY: Final = Struct("<3xIIIIIIIIx")
 _NT_RESPONSE: Final = Struct("<3xIIIIIIIIB")
 
 _ALIGNMENT: Final = 4
@@ -225,12 +226,14 @@ class TransactionPart:
 
 @dataclass(frozen=True, slots=True)
 class NtTransactRequest:
-    """NT_TRANSACT request in one message.  [MS-CIFS] 2.2.4.62.1."""
+    """The first message of an NT_TRANSACT request; the totals tell whether more follows.  [MS-CIFS] 2.2.4.62.1."""
 
     function: int
     setup: bytes
     parameters: bytes
     data: bytes
+    total_parameter_count: int
+    total_data_count: int
     max_parameter_count: int
     max_data_count: int
     max_setup_count: int = 0
@@ -246,8 +249,8 @@ class NtTransactRequest:
         body += bytes(-(start + len(body)) % _ALIGNMENT)
         words = _NT_REQUEST.pack(
             self.max_setup_count,
-            len(self.parameters),
-            len(self.data),
+            self.total_parameter_count,
+            self.total_data_count,
             self.max_parameter_count,
             self.max_data_count,
             len(self.parameters),
@@ -261,20 +264,67 @@ class NtTransactRequest:
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> NtTransactRequest:
-        """Read a request that is whole in this message; DecodeError if more of it is announced."""
+        """Read a first message."""
         fields = _NT_REQUEST.unpack(view(block.words, 0, _NT_REQUEST.size, cls.__name__))
         max_setup, total_parameters, total_data, max_parameters, max_data = fields[:5]
         count, offset, data_count, data_at, setup_count, function = fields[5:]
-        if count != total_parameters or data_count != total_data:
-            raise DecodeError("an NT_TRANSACT request in several messages")
         return cls(
             function,
             bytes(view(block.words, _NT_REQUEST.size, 2 * setup_count, "setup")),
             _part(block, offset, count, "parameters"),
             _part(block, data_at, data_count, "data"),
+            total_parameters,
+            total_data,
             max_parameters,
             max_data,
             max_setup,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NtTransactSecondary:
+    """A later message of an NT_TRANSACT request that did not fit into one.  [MS-CIFS] 2.2.4.63.1."""
+
+    total_parameter_count: int
+    total_data_count: int
+    parameters: bytes
+    parameter_displacement: int
+    data: bytes
+    data_displacement: int
+
+    command: ClassVar[int] = Command.NT_TRANSACT_SECONDARY
+
+    def encode_block(self, at: int, strings: Strings) -> bytes:
+        """Return the block, parameters and data each aligned to 4 bytes."""
+        start = at + 1 + _NT_SECONDARY.size + 2
+        body = bytes(-start % _ALIGNMENT)
+        parameter_offset = start + len(body)
+        body += self.parameters
+        body += bytes(-(start + len(body)) % _ALIGNMENT) if self.data else b""
+        words = _NT_SECONDARY.pack(
+            self.total_parameter_count,
+            self.total_data_count,
+            len(self.parameters),
+            parameter_offset if self.parameters else 0,
+            self.parameter_displacement,
+            len(self.data),
+            start + len(body) if self.data else 0,
+            self.data_displacement,
+        )
+        return encode_block(self.command, words, body + self.data)
+
+    @classmethod
+    def decode_block(cls, block: Block, strings: Strings) -> NtTransactSecondary:
+        """Read a later message."""
+        fields = _NT_SECONDARY.unpack(block.want_words(_NT_SECONDARY.size, cls.__name__))
+        total_parameters, total_data, count, offset, displacement, data_count, data_at, data_displacement = fields
+        return cls(
+            total_parameters,
+            total_data,
+            _part(block, offset, count, "parameters"),
+            displacement,
+            _part(block, data_at, data_count, "data"),
+            data_displacement,
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from smbfuse.status import NtStatus
 from smbfuse.wire.record import Record
-from smbfuse.wire.smb1 import control, files, io, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import control, files, io, names, negotiate, session, trans2, transaction
 from smbfuse.wire.smb1.header import PROTOCOL, Command, Flags2, Header
 from smbfuse.wire.smb1.message import Block, Strings, decode_message
 from tests.fuzz.gather import messages
@@ -16,7 +16,7 @@ SHARED_CAPTURES: Final = Path(__file__).parents[4] / "shared" / "pcaps"
 
 REQUESTS: Final[dict[int, Any]] = {
     Command.CLOSE: files.CloseRequest.decode_block,
-    Command.QUERY_INFORMATION: files.QueryInformationRequest.decode_block,
+    Command.QUERY_INFORMATION: names.QueryInformationRequest.decode_block,
     Command.LOCKING_ANDX: control.LockingRequest.decode_block,
     Command.TRANSACTION: transaction.TransactionRequest.decode_block,
     Command.TRANSACTION_SECONDARY: transaction.TransactionSecondary.decode_block,
@@ -38,7 +38,7 @@ REQUESTS: Final[dict[int, Any]] = {
 }
 RESPONSES: Final[dict[int, Any]] = {
     Command.CLOSE: files.EmptyResponse.decode_block,
-    Command.QUERY_INFORMATION: files.QueryInformationResponse.decode_block,
+    Command.QUERY_INFORMATION: names.QueryInformationResponse.decode_block,
     Command.TRANSACTION: transaction.TransactionPart.decode_block,
     Command.ECHO: control.EchoMessage.decode_block,
     Command.OPEN_ANDX: files.decode_open_response,

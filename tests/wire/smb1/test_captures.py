@@ -43,9 +43,6 @@ REFUSED = {
     # Forms of dialects that smbfuse does not offer.
     ("own-legacy-LANMAN1.pcap.gz", Command.SESSION_SETUP_ANDX, False, "16 bytes of parameters instead of 22"),
     ("own-legacy-LANMAN2.pcap.gz", Command.SESSION_SETUP_ANDX, False, "16 bytes of parameters instead of 22"),
-    # NT_TRANSACT in several messages is not sent by smbfuse.
-    ("suricata-filestore-filecontainer-smb1-data-offset.pcap.gz", Command.NT_TRANSACT, False, "in several messages"),
-    ("suricata-smb2-09-trunc-file-logging.pcap.gz", Command.NT_TRANSACT, False, "in several messages"),
     # An exploit makes the server send more than it announces.
     ("suricata-filestore-filecontainer-smb1-data-offset.pcap.gz", Command.NT_TRANSACT, True, "outside of its totals"),
     # Chains that lead outside of their message, or in a circle.

@@ -11,7 +11,7 @@ from smbfuse.errors import DecodeError, NotFound
 from smbfuse.wire.dirlist import DirectoryEntry
 from smbfuse.wire.fscc import FileBasicInformation, FileStandardInformation
 from smbfuse.wire.record import Record
-from smbfuse.wire.smb1 import control, files, io, levels, listing, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import control, files, io, levels, listing, names, negotiate, session, trans2, transaction
 from smbfuse.wire.smb1.header import Command, Header, decode_header, encode_header
 from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.message import OEM, UNICODE, Block, Strings, Tail, decode_message, encode_message
@@ -45,8 +45,8 @@ def messages(text: Any) -> dict[Any, Any]:
         files.OpenAndxExtendedResponse: st.tuples(U16, U16, U32, U32, U16, U16, U16, U16, U32, U32, U32),
         files.NtCreateRequest: st.tuples(U32, U32, U32, U64, U32, U32, U32, U32, U32, U8, text),
         files.CloseRequest: st.tuples(U16, U32),
-        files.QueryInformationRequest: st.tuples(text),
-        files.QueryInformationResponse: st.tuples(U16, U32, U32),
+        names.QueryInformationRequest: st.tuples(text),
+        names.QueryInformationResponse: st.tuples(U16, U32, U32),
         files.QueryInformationDiskRequest: st.tuples(),
         files.QueryInformationDiskResponse: st.tuples(U16, U16, U16, U16),
         io.ReadRequest: st.tuples(U16, U32, U16, U16, U32, U16, st.none() | U32),
@@ -141,7 +141,7 @@ def test_secondary_requests_survive(parameters: bytes, data: bytes, command: Com
 
 @given(BLOB, BLOB, st.integers(0, 4))
 def test_nt_transactions_survive(parameters: bytes, data: bytes, setup: int) -> None:
-    message = transaction.NtTransactRequest(2, bytes(2 * setup), parameters, data, 10, 20, 3)
+    message = transaction.NtTransactRequest(2, bytes(2 * setup), parameters, data, 1000, 2000, 10, 20, 3)
     assert transaction.NtTransactRequest.decode_block(block_of(message, UNICODE), UNICODE) == message
 
 
