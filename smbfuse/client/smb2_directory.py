@@ -32,7 +32,7 @@ class Smb2Directory:
     """
 
     def __init__(self, tree: Smb2Tree, created: CreateResponse, path: str, pages: Sequence[Reply]) -> None:
-        self.stat = tree.manner.opened(created)
+        self.stat = tree.opened(created)
         self.path = path
         self._tree = tree
         self._file_id = created.file_id

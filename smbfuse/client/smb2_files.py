@@ -24,7 +24,7 @@ class Smb2File:
     """One open file. Implements `share.OpenFile`."""
 
     def __init__(self, tree: Smb2Tree, created: CreateResponse, path: str) -> None:
-        self.stat = tree.manner.opened(created)
+        self.stat = tree.opened(created)
         self.created = created.create_action == CreateAction.CREATED
         self.first: memoryview | None = None
         self._tree = tree

@@ -143,6 +143,14 @@ class Smb2Tree:
         """
         return self.manner.stat(information(reply, path), created)
 
+    def opened(self, created: CreateResponse) -> FileStat:
+        """Return what a CREATE has told of the file that it leaves open; raises DecodeError, and it is closed then."""
+        try:
+            return self.manner.opened(created)
+        except DecodeError:
+            self.close(created.file_id)
+            raise
+
     def submit(self, request: Request, *, bulk: bool = False, urgent: bool = False) -> Smb2Exchange:
         """Queue one request of this tree and have it sent; nobody need wait for it."""
         exchange = self.engine.submit((request,), tree=self.tree, bulk=bulk, urgent=urgent)
