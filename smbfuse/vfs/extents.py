@@ -107,7 +107,7 @@ class Extents:
         """Take a range out, by default all from `start` on; return what was in it."""
         index = self._first_behind(start)
         taken: list[Piece] = []
-        while index < len(self._starts):
+        while index < len(self._starts) and (end is None or start < end):
             at, data, mark = self._starts[index], self._data[index], self._marks[index]
             stop = at + len(data)
             if end is not None and at >= end:
@@ -133,7 +133,7 @@ class Extents:
         """Return what is here of a range. The data stays true whatever is put in afterwards."""
         index = self._first_behind(start)
         found: list[Piece] = []
-        while index < len(self._starts) and (at := self._starts[index]) < end:
+        while index < len(self._starts) and max(start, at := self._starts[index]) < end:
             data = self._data[index]
             first, last = max(at, start), min(at + len(data), end)
             found.append(Piece(first, _part(data, first - at, last - at), self._marks[index]))
