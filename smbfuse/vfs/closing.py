@@ -23,18 +23,19 @@ class Closing:
     def __init__(self, spawn: Spawn) -> None:
         self._spawn = spawn
         self._waiting: list[tuple[int, OpenFile]] = []  # with the inode
+        self._closing_soon = False
 
     def close(self, file: SharedFile, server: OpenFile) -> None:
         """Give a handle back. Plain: it happens in a task."""
-        if file.at_once or Features.COMPOUND not in file.share.features:
-            self._spawn(server.aclose)
-            return
         self._waiting.append((file.node.ino, server))
-        if len(self._waiting) == 1:
+        if file.at_once or Features.COMPOUND not in file.share.features:
+            self._spawn(self.close_now, file.node.ino)
+        elif not self._closing_soon:
+            self._closing_soon = True
             self._spawn(self._close_soon)
 
     async def close_now(self, ino: int) -> None:
-        """Give back now what waits of a file, because its handles stand in the way of something."""
+        """Give back now what waits of a file: something is to come after its close."""
         now = [server for waiting, server in self._waiting if waiting == ino]
         if now:
             self._waiting[:] = [one for one in self._waiting if one[0] != ino]
@@ -43,6 +44,7 @@ class Closing:
 
     async def _close_soon(self) -> None:
         await trio.sleep(CLOSE_WITHIN_S)
+        self._closing_soon = False
         waiting, self._waiting = self._waiting, []
         for _, server in waiting:
             await server.aclose()

@@ -245,7 +245,7 @@ class OpenDirectories:
             listing.abandon()
 
     def _rewind(self, handle: Handle) -> None:
-        """Begin anew: rewinddir(3) shall show what is there now; and who begins to read, what we have made ourselves."""
+        """Begin anew: rewinddir(3) shall show what is there now, and who begins to read what we have made meanwhile."""
         old, again = handle.snapshot, handle.last_cookie > 0
         handle.last_cookie = 0
         if isinstance(old, Listing) and (old.outgrown or (again and self._left(old) <= 0)):

@@ -64,8 +64,7 @@ class Filesystem:
         self._absent = AbsentNames()
         self._blocks = BlockCache(cache.size, self._spawn)
         self._space = SpaceCache(source, self._spawn)
-        # Set by `run`: what the root is depends on the share.
-        self._nursery: trio.Nursery
+        self._nursery: trio.Nursery  # this and what follows is set by `run`: what the root is depends on the share
         self._nodes: NodeTable
         self._files: OpenFiles
         self._directories: OpenDirectories
@@ -146,6 +145,7 @@ class Filesystem:
         Raises: SmbError with ESTALE (look the name up again), and as `Share.stat`.
         """
         node = self._nodes.get(ino)
+        await self._files.close_now(node)
         try:
             if await self._lookup.renew(node):
                 return self._entry(node)

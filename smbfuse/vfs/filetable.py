@@ -28,6 +28,7 @@ from smbfuse.vfs.budget import Budget
 from smbfuse.vfs.closing import Closing, Kept
 from smbfuse.vfs.grants import READING, WRITING, Grant
 from smbfuse.vfs.inode import Node
+from smbfuse.vfs.modes import READONLY, WRITE_BITS
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import KernelCache
 from smbfuse.vfs.sharedfile import UNKNOWN, SharedFile
@@ -186,6 +187,10 @@ class FileTable:
         """Give a handle back to the server, soon; see `Closing`."""
         self._closing.close(file, server)
 
+    async def close_now(self, node: Node) -> None:
+        """Give back what is about to be closed of a file; see `OpenFiles.close_now`."""
+        await self._closing.close_now(node.ino)
+
     async def stand_aside(self, node: Node) -> None:
         """Let nothing of ours forbid that a file is renamed or removed; see `OpenFiles.stand_aside`."""
         file = self._files.get(node.ino)
@@ -270,6 +275,9 @@ class FileTable:
         """Tell whether an open needs nothing of the server."""
         if not file.can(read=read, write=write):
             return False
+        stat = file.node.stat()
+        if write and (stat.attributes & READONLY or (stat.mode is not None and not stat.mode & WRITE_BITS)):
+            return False  # it was opened before it was protected: the server shall say whether it may be again
         # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
         still_open = file.opens > 0 and self._nodes.nameless(file.node)
         left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())
@@ -347,7 +355,8 @@ class FileTable:
             log.warning(
                 "file=%r %d bytes at offset %d are given up: the file is closed", file.path, length, chunk.start
             )
-        if Caching.HANDLE in file.grant.current and file.handles() and not file.moves_time and self._kept.keep(file):
+        wanted = not file.moves_time and not self._nodes.nameless(file.node)
+        if wanted and Caching.HANDLE in file.grant.current and file.handles() and self._kept.keep(file):
             return
         self._end(file)
 
@@ -356,6 +365,8 @@ class FileTable:
         file.ended = True
         node = file.node
         del self._files[node.ino]
+        # Whatever is asked of the file next, or set, must come after a close that moves its time.
+        file.at_once = file.at_once or file.moves_time
         if file.moves_time or file.own_changes:
             # Which version the server will call the content that we have written, nobody knows.
             self._blocks.drop(node.ino)

@@ -28,6 +28,9 @@ from smbfuse.vfs.posix import Caller, NewAttributes
 
 _PERMISSIONS: Final = 0o7777
 _STEP_NS: Final = 100  # of the server's times
+# Years 1601 to 30828: a FILETIME counts from 1601 in 63 bits, and 0 is no time.  [MS-FSCC] 2.1.1
+_EARLIEST_NS: Final = (1 - 116_444_736_000_000_000) * _STEP_NS
+_LATEST_NS: Final = ((1 << 63) - 1 - 116_444_736_000_000_000) * _STEP_NS
 # Those that can be set. [MS-FSCC] 2.6; NORMAL stands for none of the others: 0 would change nothing.
 _SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 _NOTHING: Final = Change()
@@ -100,6 +103,7 @@ class AttributeChanges:
         if await self._files.change(node, change):
             self._nodes.changed_here(node, _changed(node.stat(), change))
             return
+        await self._files.close_now(node)
         while True:
             asked = self._nodes.ask(before)
             _, path = self._nodes.locate(node)
@@ -146,7 +150,8 @@ class AttributeChanges:
 
 
 def _cut(time_ns: int | None) -> int | None:
-    return None if time_ns is None else time_ns - time_ns % _STEP_NS
+    """Return the time that a server can keep, the nearest to what was asked for."""
+    return None if time_ns is None else min(max(time_ns - time_ns % _STEP_NS, _EARLIEST_NS), _LATEST_NS)
 
 
 def _changed(stat: FileStat, change: Change) -> FileStat:

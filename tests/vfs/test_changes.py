@@ -6,7 +6,7 @@ import stat as modes
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, ModeChanges, View
 from smbfuse.errors import ConnectionLost, SmbError, Timeout
@@ -51,6 +51,7 @@ async def rename(mounted: Mounted, old: str, new: str, flags: int = 0) -> None:
 async def test_a_file_is_made_with_one_request_and_known_at_once(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     mounted = await mount(share)
+    await wait_all_tasks_blocked()  # the root was just listed
     share.calls.clear()
     entry, opened = await mounted.fs.create(1, "Büro".encode(), 0o666, WRITE, CALLER)
     assert (share.calls["open"], share.calls.total()) == (1, 1)
@@ -267,7 +268,7 @@ async def test_a_rename_over_an_open_file_leaves_that_to_who_has_it_open(mount: 
     assert (await mounted.fs.getattr(old)).stat.nlink == 0
     await mounted.fs.release(opened.fh)
     mounted.fs.forget([(old, 1)])
-    await trio.testing.wait_all_tasks_blocked(0.05)
+    await wait_all_tasks_blocked(0.05)
     assert list(share.root.children) == ["d"]
 
 
