@@ -1,5 +1,6 @@
 """A filesystem over a share in memory, driven without a kernel."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +19,7 @@ class KernelLog:
 
     inodes: list[tuple[int, bool]] = field(default_factory=list)
     entries: list[tuple[int, bytes]] = field(default_factory=list)
+    write_back: dict[int, Callable[[], Awaitable[object]]] = field(default_factory=dict)  # what it writes before
 
     def invalidate_inode(self, ino: int, attr_only: bool) -> None:
         self.inodes.append((ino, attr_only))
@@ -27,6 +29,8 @@ class KernelLog:
 
     async def drop_pages(self, ino: int) -> None:
         await trio.lowlevel.checkpoint()
+        if ino in self.write_back:
+            await self.write_back.pop(ino)()
         self.inodes.append((ino, False))
 
 
