@@ -50,9 +50,9 @@ class ReconnectingDirectory(Reopening):
     async def aclose(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        stood, self._closed = self._stands(), True
         self._share.closed(self)
-        if self._stands():
+        if stood:
             await self._directory.aclose()
 
     async def _next_page(self, share: Share) -> Sequence[DirEntry]:

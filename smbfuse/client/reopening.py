@@ -54,7 +54,7 @@ class Reopening:
         return f"<{type(self).__name__} {self.path!r} incarnation {self._incarnation}>"
 
     def _stands(self) -> bool:
-        return self._share.in_force(self._incarnation)
+        return not self._closed and self._share.in_force(self._incarnation)
 
     async def _reopen(self, attempt: Callable[[str], Awaitable[Proof]]) -> None:
         """Open the path again by `attempt`, which proves what it has opened; on with the next path if it was renamed.
@@ -186,11 +186,11 @@ class ReconnectingFile(Reopening):
     async def aclose(self) -> None:
         if self._closed:
             return
-        self._closed = True
+        stood, self._closed = self._stands(), True
         self._share.closed(self)
         if self._has_changed:
             self.known.close_writer()
-        if self._stands():
+        if stood:
             await self._file.aclose()
 
     def _begin(self, *, reach: int = 0, size: int | None = None) -> int:

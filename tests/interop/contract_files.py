@@ -289,8 +289,6 @@ async def extended_attributes_are_kept(stage: Stage) -> None:
     assert [name.upper() for name in await share.extended_attributes(path)] == ["TWO"]
     with refused(NotFound, posix.ENOENT):
         await share.extended_attributes(stage.at("absent"))
-    with refused(NotFound, posix.ENOENT):
-        await share.set_extended_attribute(stage.at("absent"), "ONE", b"x")
 
 
 @check()

@@ -73,7 +73,8 @@ def cases() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def samba_with_all() -> Iterator[SambaServer]:
     """A Samba with everything that writers may meet, extended attributes included."""
-    with samba_server(share_options={"ea support": "yes", "store dos attributes": "yes"}) as server:
+    options = {"ea support": "yes", "store dos attributes": "yes", "create mask": "0777", "directory mask": "0777"}
+    with samba_server(share_options=options) as server:
         server.user.owns(server.root)
         yield server
 
