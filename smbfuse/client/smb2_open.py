@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno as posix
 import logging
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
@@ -11,8 +12,8 @@ from smbfuse.client.smb2_changes import resize
 from smbfuse.client.smb2_files import Smb2File
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
-from smbfuse.errors import SmbError, StatusError, WrongKind
-from smbfuse.share import Caching, Creation, Features, OpenIntent
+from smbfuse.errors import Denied, SmbError, StatusError, WrongKind
+from smbfuse.share import Creation, Features, FileStat, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire.fscc import FileAttributes
 from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse, Disposition
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ALWAYS: Final = Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
-_WRITE: Final = Access.FILE_WRITE_DATA | Access.FILE_APPEND_DATA
 _WRITE_BITS: Final = 0o222
 
 # Truncation is a request of its own: OVERWRITE would drop extended attributes and DOS attributes along with the data.
@@ -40,46 +39,16 @@ async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent) -> Smb2File:
     """Open a file, or make it; see `Share.open`.
 
     Cost: 1 round trip: CREATE, SET_INFO and QUERY_INFO where it is to be emptied, READ where first bytes are wanted.
-    One more where the server refuses to let attributes be written along with the data, or a key that another name of
-    the same file has.
+    One more for each right that the server refuses beyond what is needed (see `_accesses`), and where another name of
+    the same file has the holder's key.
     """
-    access = _access(intent)
-    wanted: Caching | None = intent.wanted
-    try:
-        return await _attempt(tree, path, intent, access, wanted)
-    except StatusError as error:
-        if error.status == NtStatus.ACCESS_DENIED and access & Access.FILE_WRITE_ATTRIBUTES:
-            access &= ~Access.FILE_WRITE_ATTRIBUTES
-        elif error.status == NtStatus.INVALID_PARAMETER and intent.holder is not None:
-            wanted = None
-        else:
-            raise _explained(error, path) from None
-    try:
-        return await _attempt(tree, path, intent, access, wanted)
-    except StatusError as error:
-        raise _explained(error, path) from None
-
-
-async def _attempt(tree: Smb2Tree, path: str, intent: OpenIntent, access: Access, wanted: Caching | None) -> Smb2File:
-    """Open with `access`, asking for the grant `wanted` (None: none, and without the holder's key)."""
-    holder = intent.holder if wanted is not None else None
-    asking = tree.grants.ask(tree, path, holder, wanted or Caching.NONE)
-    create = tree.create(
-        path,
-        access,
-        CreateOptions.NON_DIRECTORY_FILE,
-        disposition=_DISPOSITION[intent.creation],
-        attributes=_attributes(tree, intent),
-        mode=intent.mode,
-        asking=asking,
-    )
-    requests = [create]
+    behind: list[Request] = []
     if intent.truncate:
-        requests += (resize(0), tree.query())
+        behind += (resize(0), tree.query())
     first_bytes = 0 if intent.truncate or not intent.read else min(intent.first_bytes, tree.largest_read())
     if first_bytes:
-        requests.append(Request(Command.READ, encode_read(RELATED_FILE_ID, 0, first_bytes), payload=first_bytes))
-    replies = await tree.opening(path, requests, asking)
+        behind.append(Request(Command.READ, encode_read(RELATED_FILE_ID, 0, first_bytes), payload=first_bytes))
+    replies = await _perform(tree, path, intent, behind)
     created = CreateResponse.decode(replies[0].element)
     file = Smb2File(tree, created, path)
     try:
@@ -87,7 +56,7 @@ async def _attempt(tree: Smb2Tree, path: str, intent: OpenIntent, access: Access
             raise status.error(NtStatus.FILE_IS_A_DIRECTORY, Command.CREATE.name, path)
         if intent.truncate:
             succeeded(replies[1], Command.SET_INFO, path)
-            file.stat = tree.stat_of(replies[2], created, path)
+            file.stat = _emptied(tree, file.stat, replies[2], created, path)
         elif first_bytes:
             file.first = _first_bytes(file, replies[1], first_bytes)
     except SmbError:
@@ -96,13 +65,59 @@ async def _attempt(tree: Smb2Tree, path: str, intent: OpenIntent, access: Access
     return file
 
 
-def _access(intent: OpenIntent) -> Access:
-    access = _ALWAYS
+async def _perform(tree: Smb2Tree, path: str, intent: OpenIntent, behind: Sequence[Request]) -> list[Reply]:
+    """Send the CREATE and what is behind it, with less and less in it, until the server takes it."""
+    holder = intent.holder
+    accesses = _accesses(intent)
+    access = next(accesses)
+    while True:
+        asking = tree.grants.ask(tree, path, holder, intent.wanted)
+        create = tree.create(
+            path,
+            access,
+            CreateOptions.NON_DIRECTORY_FILE,
+            disposition=_DISPOSITION[intent.creation],
+            attributes=_attributes(tree, intent),
+            mode=intent.mode,
+            asking=asking,
+        )
+        try:
+            return await tree.opening(path, (create, *behind), asking)
+        except StatusError as error:
+            if error.status == NtStatus.INVALID_PARAMETER and asking is not None:
+                holder = None  # a key belongs to one path: another name of the file must do without
+                continue
+            less = next(accesses, None) if error.status == NtStatus.ACCESS_DENIED else None
+            if less is None:
+                raise _explained(error, path) from None
+            access = less
+
+
+def _accesses(intent: OpenIntent) -> Iterator[Access]:
+    """Yield what access to ask for, from the best to the barest.
+
+    Not everybody who may write a file may also set its times; and Samba (4.17) lets nobody see the attributes of a file
+    along with its writing who may not read it.
+    """
+    access = Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
     if intent.read:
         access |= Access.FILE_READ_DATA
-    if intent.write or intent.truncate:
-        access |= _WRITE | Access.FILE_WRITE_ATTRIBUTES
-    return access
+    if not (intent.write or intent.truncate):
+        yield access
+        return
+    access |= Access.FILE_WRITE_DATA | Access.FILE_APPEND_DATA
+    yield access | Access.FILE_WRITE_ATTRIBUTES
+    yield access
+    if not intent.read:
+        yield access & ~Access.FILE_READ_ATTRIBUTES
+
+
+def _emptied(tree: Smb2Tree, before: FileStat, told: Reply, created: CreateResponse, path: str) -> FileStat:
+    """Return what a file is after it was emptied; without its new times where we may not ask."""
+    try:
+        return tree.stat_of(told, created, path)
+    except Denied:
+        return before._replace(size=0, allocation=0)
 
 
 def _attributes(tree: Smb2Tree, intent: OpenIntent) -> int:
