@@ -9,6 +9,7 @@ goes first and attributes last: writing moves times, and what is read-only takes
 from __future__ import annotations
 
 import errno
+import logging
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
@@ -16,7 +17,7 @@ from smbfuse.client.smb1_levels import BY_COMMAND, BY_HANDLE, SECOND_NS
 from smbfuse.client.smb1_open import opened, opened_to_write
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.errors import Unsupported
-from smbfuse.share import Attributes, Change
+from smbfuse.share import Attributes, Change, FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import ns_to_filetime
 from smbfuse.wire.fscc import FileAttributes, FileBasicInformation
@@ -32,6 +33,8 @@ from smbfuse.wire.smb1.write import SetEndRequest, SetInformation2Request
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
     from smbfuse.engine.smb1_exchange import Smb1Exchange
+
+log = logging.getLogger(__name__)
 
 LARGEST_SHORT_SIZE: Final = 0xFFFFFFFF
 _SETTABLE: Final = int(Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE)
@@ -124,6 +127,25 @@ async def set_end_of_path(tree: Smb1Tree, path: str, size: int) -> None:
             raise status.error(reply.status, "SET_PATH_INFORMATION", path)
     async with opened_to_write(tree, path) as fid:
         await set_end(tree, fid, path, size)
+
+
+async def with_mode(tree: Smb1Tree, made: FileStat, mode: int, path: str, *, fid: int | None = None) -> FileStat:
+    """Return what is made with `mode`, which the server's masks (`create mask`, `directory mask`) may have cut.
+
+    Cost: none, or 2 round trips to set the mode itself. A server that insists on its masks is obeyed.
+    """
+    if made.mode == mode or made.mode is None:
+        return made
+    data = unix_changes(permissions=mode).encode()
+    if fid is not None:
+        exchange = tree.set_file(SetLevel.UNIX_BASIC, fid, data)
+    else:
+        exchange = tree.set_path(SetLevel.UNIX_BASIC, path, data)
+    reply = await tree.perform_one(exchange)
+    if reply.status != NtStatus.SUCCESS:
+        log.debug("mode 0%o stays 0%o path=%r status=0x%08X", mode, made.mode, path, reply.status)
+        return made
+    return await StatQuery(tree, path, fid=fid).result()
 
 
 def too_far(message: str) -> Unsupported:

@@ -45,7 +45,6 @@ class Smb1File:
         self._handle = handle
         self._swapping = trio.Lock()
         self._cut_short: tuple[int, int] | None = None  # a read that brought less than asked for: its end, its length
-        self._closed = False
         tree.open_files.add(self)
 
     def __repr__(self) -> str:
@@ -135,14 +134,14 @@ class Smb1File:
         """
         async with self._swapping:
             before, way = self._handle, best_way(self._tree, plain=False)
-            if self._is_closed() or before.way is way or way is Way.ANDX:
+            if before.closed or before.way is way or way is Way.ANDX:
                 return
             if before.oplock is not None:
                 before.oplock.yielding = True  # the other open that breaks it is our own
             self._handle = after = await self._open_again(before)
             await before.unused()
-            if self._is_closed():  # while we waited
-                close(self._tree, after.fid)
+            if self not in self._tree.open_files:  # closed while we waited
+                self._close(after)
             kept = after.oplock.caching if after.oplock is not None else Caching.NONE
             if before.oplock is not None and before.oplock.caching & ~kept:
                 before.oplock.holder.broken(kept, acknowledge=False)
@@ -150,13 +149,13 @@ class Smb1File:
 
     async def aclose(self) -> None:
         """Give the handle back; see `OpenFile.aclose`."""
-        if not self._closed:
-            self._closed = True
+        if not self._handle.closed:
             self._tree.open_files.discard(self)
-            close(self._tree, self._handle.fid)
+            self._close(self._handle)
 
-    def _is_closed(self) -> bool:
-        return self._closed
+    def _close(self, handle: Handle) -> None:
+        handle.closed = True
+        close(self._tree, handle.fid)
 
     async def _open_again(self, before: Handle) -> Handle:
         """Return another handle of the same file.  Raises StaleHandle if its path does not lead to it any longer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
+from smbfuse.client.smb1_changes import with_mode
 from smbfuse.client.smb1_levels import NOT_KNOWN, decode_stat, unix_type
 from smbfuse.client.smb1_open import opened
 from smbfuse.client.smb1_stat import StatQuery
@@ -77,8 +78,10 @@ async def make_directory(tree: Smb1Tree, path: str, mode: int | None) -> FileSta
             made = PosixOpenResponse.decode(reply.data)
             if made.level == request.level:
                 data = reply.data[PosixOpenResponse.SIZE :]
-                return decode_stat(request.level, data, tree.strings, tree.zone_minutes)
-            return await StatQuery(tree, path).result()
+                found = decode_stat(request.level, data, tree.strings, tree.zone_minutes)
+            else:
+                found = await StatQuery(tree, path).result()
+            return await with_mode(tree, found, mode, path) if mode is not None else found
         if reply.status not in NOT_KNOWN:
             raise status.error(reply.status, "POSIX_PATH_OPEN", path)
         tree.do_without_posix_opens()
@@ -138,7 +141,7 @@ async def remove(tree: Smb1Tree, path: str, kind: Kind) -> None:
     if kind is Kind.DIRECTORY:
         await perform(tree, tree.submit(DeleteDirectoryRequest(plain_path(tree, path))), "DELETE_DIRECTORY", path)
         return
-    if not tree.is_open(path) or not tree.has(Capabilities.NT_SMBS):
+    if not tree.files_at(path) or not tree.has(Capabilities.NT_SMBS):
         reply = await tree.perform_one(tree.submit(DeleteRequest(HIDDEN_TOO, plain_path(tree, path))), patient=True)
         if reply.status == NtStatus.SUCCESS:
             return

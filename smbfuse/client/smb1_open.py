@@ -120,15 +120,20 @@ class Opening:
         """Return how `intent` is carried out on the server as it is known by now; for `plain` see `best_way`."""
         if plain is None:
             plain = not (intent.write or intent.truncate or intent.creation is not Creation.NEVER)
+        way = best_way(tree, plain=plain)
+        wanted = intent.wanted if intent.holder is not None and tree.oplocks.enabled else Caching.NONE
+        if way is Way.ANDX:
+            # Never to be kept after close: such a handle forbids deletion to everybody.
+            wanted &= Caching.READ | Caching.WRITE if intent.write else Caching.READ
         return cls(
-            way=best_way(tree, plain=plain),
+            way=way,
             path=path,
             read=intent.read,
             write=intent.write or intent.truncate,
             creation=intent.creation,
             truncate=truncate,
             mode=intent.mode,
-            wanted=intent.wanted if intent.holder is not None and tree.oplocks.enabled else Caching.NONE,
+            wanted=wanted,
         )
 
     def submit(self, tree: Smb1Tree, *behind: Message) -> Smb1Exchange:
@@ -173,7 +178,6 @@ class Opening:
             access = OpenAccess.READ_WRITE if self.read else OpenAccess.WRITE
         flags = OpenFlags.REQUEST_ATTRIBUTES
         if self.wanted:
-            # Never a batch oplock: such a handle is not kept after close, because it forbids deletion to everybody.
             flags |= OpenFlags.REQUEST_OPLOCK
         return OpenAndxRequest(
             flags=int(flags),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from smbfuse import status
-from smbfuse.client.smb1_changes import set_end, too_far
+from smbfuse.client.smb1_changes import set_end, too_far, with_mode
 from smbfuse.client.smb1_levels import NOT_KNOWN
 from smbfuse.client.smb1_open import Opened, Opening, Way, close_when_done, refusal
 from smbfuse.client.smb1_stat import StatQuery
@@ -44,7 +44,7 @@ _CHAIN_NOT_KNOWN: Final = NOT_KNOWN | {NtStatus.SMB_BAD_FID, NtStatus.INVALID_HA
 class Handle:
     """A FID with all that its open told. `with handle as fid:` marks a request that uses it."""
 
-    __slots__ = ("_users", "_users_gone", "created", "fid", "first", "oplock", "stat", "way")
+    __slots__ = ("_users", "_users_gone", "closed", "created", "fid", "first", "oplock", "stat", "way")
 
     def __init__(
         self, way: Way, opened: Opened, stat: FileStat, first: memoryview | None, oplock: Oplock | None
@@ -55,6 +55,7 @@ class Handle:
         self.stat = stat
         self.first = first
         self.oplock = oplock
+        self.closed = False
         self._users = 0
         self._users_gone = trio.Event()
 
@@ -62,6 +63,9 @@ class Handle:
         return f"<Handle fid {self.fid} of {self.way.value}>"
 
     def __enter__(self) -> int:
+        # The FID may be another file's by now, and small requests overtake large ones.
+        if self.closed:
+            raise status.error(NtStatus.FILE_CLOSED, "use of a handle")
         self._users += 1
         return self.fid
 
@@ -101,13 +105,15 @@ async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: b
                     # Hidden files are not emptied by an open that does not say that they are hidden.
                     afterwards = True
                     continue
-                found = await _described(tree, query, refused, path)
+                found = await _described(tree, opening, query, refused)
                 opened = opening.decode(tree, replies[0])
                 stat = opened.stat or found
                 if stat is None or stat.size & opened.size_mask != opened.size:
                     # Changed, or replaced, between the two answers: the handle itself knows what it stands for.
                     stat = await StatQuery(tree, path, fid=opened.fid).result()
                 _want_file(stat, opened.is_directory, path)
+                if opened.created and tree.posix and intent.mode is not None:
+                    stat = await with_mode(tree, stat, intent.mode, path, fid=opened.fid)
                 if afterwards and not opened.created:
                     await set_end(tree, opened.fid, path, 0)
                     stat = await StatQuery(tree, path, fid=opened.fid).result()
@@ -167,20 +173,22 @@ def _learns(tree: Smb1Tree, opening: Opening, refused: int, chained: int) -> boo
     return False
 
 
-async def _described(tree: Smb1Tree, query: StatQuery | None, refused: int, path: str) -> FileStat | None:
+async def _described(tree: Smb1Tree, opening: Opening, query: StatQuery | None, refused: int) -> FileStat | None:
     """Return what the path stands for, None if nobody says; raises what the open was refused with."""
     if not refused and query is None:
         return None
     found: FileStat | None = None
     try:
-        found = await (query or StatQuery(tree, path)).result()
+        found = await (query or StatQuery(tree, opening.path)).result()
     except StatusError as error:
         log.debug("a file cannot be described: %s", error)
-    if refused:
-        if found is not None and refused != NtStatus.OBJECT_NAME_COLLISION:
-            _want_file(found, is_directory=False, path=path)
-        raise status.error(refused, "open", path)
-    return found
+    if not refused:
+        return found
+    if found is not None and opening.creation is Creation.EXCLUSIVE:
+        refused = NtStatus.OBJECT_NAME_COLLISION  # whatever it is: Samba says of a folder that it is one
+    elif found is not None:
+        _want_file(found, is_directory=False, path=opening.path)
+    raise status.error(refused, "open", opening.path)
 
 
 def _want_file(found: FileStat, is_directory: bool, path: str) -> None:

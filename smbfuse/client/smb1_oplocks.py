@@ -133,7 +133,9 @@ class Oplocks:
 
     def closed(self, fid: int) -> None:
         """Note that `fid` is being closed, which answers its break as well."""
-        self._by_fid.pop(fid, None)
+        oplock = self._by_fid.pop(fid, None)
+        if oplock is not None:
+            oplock.caching = Caching.NONE
 
     def answer(self, holder: GrantHolder, remaining: Caching) -> None:
         """Acknowledge every break that `holder` was told of: it speaks for all opens of its file."""

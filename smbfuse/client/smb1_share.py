@@ -16,7 +16,7 @@ from smbfuse.client.smb1_links import read_reparse_point
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.client.smb1_volume import Volume
 from smbfuse.engine.dialect import SMB1
-from smbfuse.errors import ConnectionLost, NotFound, SmbError, StatusError
+from smbfuse.errors import ConnectionLost, NotFound, SmbError, StaleHandle, StatusError
 from smbfuse.share import (
     Attributes,
     Buffer,
@@ -151,10 +151,14 @@ class Smb1Share:
 
     async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
         """Remove a name; see `Share.remove`.  Cost: 1 round trip, 3 for a file that somebody has open."""
+        await self._stand_aside(path)
         await smb1_names.remove(self._tree, path, kind)
 
     async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
         """Give a file or folder another name; see `Share.rename` and `smb1_rename.rename`."""
+        await self._stand_aside(source)
+        if replace:
+            await self._stand_aside(target)
         await smb1_rename.rename(self._tree, source, target, replace=replace)
         self._tree.renamed(source, target)
 
@@ -216,6 +220,14 @@ class Smb1Share:
             credits=engine.credits,
             connects=1,
         )
+
+    async def _stand_aside(self, path: str) -> None:
+        """Have our own handles of `path` forbid nothing; one that cannot be opened again is left as it is."""
+        for file in self._tree.files_at(path):
+            try:
+                await file.stand_aside()
+            except StaleHandle as error:
+                log.debug("a handle stays in the way: %s", error)
 
     async def _want_directory(self, path: str) -> None:
         """Raise NotFound, or WrongKind (ENOTDIR), for what is no folder.

@@ -134,7 +134,7 @@ class Smb1Tree:
 
     @property
     def features(self) -> Features:
-        features = Features.LEASES if self.oplocks.enabled else Features.NONE
+        features = Features.NONE
         if self.posix:
             features |= Features.POSIX | Features.CASE_SENSITIVE | Features.MAKES_SYMLINKS | Features.SPECIAL_FILES
         if self.posix or self.has(Capabilities.NT_SMBS):
@@ -186,9 +186,9 @@ class Smb1Tree:
             most = UNIX_LARGE_WRITE if self.posix else LARGE_WRITE
         return max(min(most, self._wsize) // _STEP * _STEP, SMALLEST_TRANSFER)
 
-    def is_open(self, path: str) -> bool:
-        """Tell whether we have `path` open, by the name as it is known here."""
-        return any(self._same(file.path, path) for file in self.open_files)
+    def files_at(self, path: str) -> list[Smb1File]:
+        """Return what we have open of `path`, by the name as it is known here."""
+        return [file for file in self.open_files if self._same(file.path, path)]
 
     def renamed(self, source: str, target: str) -> None:
         """Note that what is open there, or below, has another path from now on."""
