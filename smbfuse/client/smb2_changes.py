@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
 from smbfuse.client import smb2_requests
-from smbfuse.client.smb2_stat import with_kind
+from smbfuse.client.smb2_links import restore
+from smbfuse.client.smb2_stat import query_point, with_kind
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
 from smbfuse.errors import StatusError
@@ -39,6 +40,7 @@ from smbfuse.wire.fscc_changes import (
     FileEndOfFileInformation,
     FileRenameInformation,
 )
+from smbfuse.wire.smb2.control import IoctlResponse
 from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse, Disposition
 from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
 
@@ -93,11 +95,22 @@ async def remove(tree: Smb2Tree, path: str, kind: Kind, holder: GrantHolder | No
 
 
 async def rename(tree: Smb2Tree, source: str, target: str, *, replace: bool, holder: GrantHolder | None) -> None:
-    """Give a file or folder another name; see `Share.rename`.  Cost: 1 round trip: CREATE, SET_INFO, CLOSE."""
+    """Give a file or folder another name; see `Share.rename`.
+
+    Cost: 1 round trip: CREATE, SET_INFO, CLOSE. For a reparse point 1 or 2 more, to see that it stays one; where there
+    are any, an IOCTL goes along to learn that.
+    """
     name = FileRenameInformation(replace, tree.manner.name(target))
-    request = smb2_requests.set_info(FileInformation.RENAME, name.encode())
-    _, (reply,) = await _perform(tree, source, _RENAME, CreateOptions.OPEN_REPARSE_POINT, (request,), holder)
+    requests = [smb2_requests.set_info(FileInformation.RENAME, name.encode())]
+    if tree.reparse_points:
+        requests.insert(0, query_point())
+    created, (*points, reply) = await _perform(
+        tree, source, _RENAME, CreateOptions.OPEN_REPARSE_POINT, requests, holder
+    )
     succeeded(reply, Command.SET_INFO, target)
+    for point in points:
+        if point.status == NtStatus.SUCCESS:
+            await restore(tree, target, created, IoctlResponse.decode(point.element).output)
 
 
 async def link(tree: Smb2Tree, existing: str, path: str) -> None:

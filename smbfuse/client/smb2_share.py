@@ -82,7 +82,7 @@ class Smb2Share:
     @property
     def features(self) -> Features:
         features = _ALWAYS | self.tree.manner.features
-        if not self.tree.reparse_points:
+        if self.tree.reparse_points is False:
             features &= ~(Features.MAKES_SYMLINKS | Features.SPECIAL_FILES)
         if self.tree.engine.compounds.enabled:
             features |= Features.COMPOUND

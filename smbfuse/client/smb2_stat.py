@@ -14,6 +14,7 @@ import trio
 
 from smbfuse import status
 from smbfuse.client import filestat, smb2_attributes, smb2_requests
+from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import DecodeError, SmbError, StatusError
 from smbfuse.share import DirEntry, Features, FileStat, Kind
 from smbfuse.status import NtStatus
@@ -130,14 +131,16 @@ def _target(tree: Smb2Tree, point: reparse.ReparsePoint, path: str) -> str:
     return filestat.link_target(point, path, posix=Features.POSIX in tree.manner.features)
 
 
+def query_point() -> Request:
+    """Return the IOCTL that asks for the reparse point that the compound has opened."""
+    return smb2_requests.file_control(ControlCode.FSCTL_GET_REPARSE_POINT, size=REPARSE_DATA_SIZE)
+
+
 async def reparse_point(tree: Smb2Tree, path: str) -> reparse.ReparsePoint:
     """Return the reparse point that `path` is.  Cost: 1 round trip: CREATE, IOCTL, CLOSE."""
-    replies = await tree.compound(
-        path,
-        tree.create(path, smb2_requests.LOOK, CreateOptions.OPEN_REPARSE_POINT),
-        smb2_requests.file_control(ControlCode.FSCTL_GET_REPARSE_POINT, size=REPARSE_DATA_SIZE),
-        smb2_requests.close(),
-    )
+    look = tree.create(path, smb2_requests.LOOK, CreateOptions.OPEN_REPARSE_POINT)
+    replies = await tree.compound(path, look, query_point(), smb2_requests.close())
     if replies[1].status != NtStatus.SUCCESS:
         raise status.error(replies[1].status, "FSCTL_GET_REPARSE_POINT", path)
+    tree.reparse_points = True
     return reparse.decode(IoctlResponse.decode(replies[1].element).output)

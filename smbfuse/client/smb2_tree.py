@@ -69,7 +69,7 @@ class Smb2Tree:
         self.sizes = sizes
         self.folders: dict[str, bytes] = {}  # keys of the leases that listings hold, by path
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
-        self.reparse_points = True  # until it refuses to keep one: which servers do is not to be known beforehand
+        self.reparse_points: bool | None = None  # whether it keeps any: None until one was seen, made or refused
 
     def __repr__(self) -> str:
         return f"<Smb2Tree {self.tree.tree_id} on {self.connection!r}>"

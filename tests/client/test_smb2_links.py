@@ -288,3 +288,40 @@ async def test_a_listing_tells_what_its_reparse_points_are() -> None:
     }
     assert (entries["link"].size, entries["nfs link"].size) == (len("../é".encode()), 1)
     assert commands.count([C, I, X]) == 4
+
+
+async def test_a_reparse_point_that_a_renaming_undoes_is_made_again() -> None:
+    async with making() as (share, maker):
+        await share.make_link("old", "target", LinkForm.NFS)
+        point = maker.server.nodes["old"].point
+
+        def rename(element: bytes) -> Answer:
+            request = SetInfoRequest.decode(element)
+            node = maker.server.nodes.pop("old")
+            node.attributes &= ~0x400  # as Samba does
+            maker.server.nodes["new"] = node
+            assert request.file_info_class == FileInformation.RENAME
+            return 0, SetInfoResponse().encode()
+
+        maker.server.answers[S] = rename
+        await sent(share, maker)
+        await share.rename("old", "new", replace=False)
+        assert await sent(share, maker) == [[C, I, S, X], [C, X], [C, I, X]]
+        assert maker.server.nodes["new"].point == point
+        assert maker.server.nodes["new"].attributes & 0x400
+        assert (await share.stat("new")).kind is Kind.SYMLINK
+        assert maker.server.handles == {}
+
+
+async def test_renaming_asks_for_reparse_points_only_where_there_are_any() -> None:
+    async with making() as (share, maker):
+        maker.server.nodes |= {"file": Node(b"content"), "link": Node(attributes=0x420, point=NfsReparse(NfsType.FIFO))}
+        maker.server.answers[S] = lambda _element: (0, SetInfoResponse().encode())
+        await share.rename("file", "file", replace=False)
+        assert await sent(share, maker) == [[C, S, X]]
+        await share.stat("link")
+        await sent(share, maker)
+        await share.rename("file", "file", replace=False)
+        assert await sent(share, maker) == [[C, I, S, X]]
+        await share.rename("link", "link", replace=False)
+        assert await sent(share, maker) == [[C, I, S, X], [C, X]]  # it is one still

@@ -74,7 +74,8 @@ async def test_symlinks_of_every_form_come_back_as_they_were_made(
     newer: SambaServer, form: LinkForm, target: str
 ) -> None:
     async with connected(newer, network=WINDOWS) as share:
-        made = await share.make_link("link", target, form)
+        made = await share.make_link("before", target, form)
+        await share.rename("before", "link", replace=False)
         try:
             (listed,) = [entry.stat for entry in await listing(share) if entry.name == "link"]
             for stat in (made, await share.stat("link"), listed):

@@ -230,7 +230,10 @@ async def test_symlinks_are_made_and_read(share: Share, folder: Path, target: st
         await share.open(path, OpenIntent())
     with pytest.raises(Exists):
         await share.make_link(path, "other")
-    await share.remove(path, Kind.SYMLINK)
+    await share.make_link(f"{folder.name}/another", "other")
+    await share.rename(path, f"{folder.name}/another", replace=True)
+    assert await share.read_link(f"{folder.name}/another") == target
+    await share.remove(f"{folder.name}/another", Kind.SYMLINK)
     assert os.listdir(folder) == []
 
 
