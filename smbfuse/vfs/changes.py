@@ -20,7 +20,7 @@ from typing import Final
 import trio
 
 from smbfuse.config import View
-from smbfuse.errors import Busy, Denied, Exists, SmbError, StatusError
+from smbfuse.errors import Busy, Denied, Exists, SmbError, StatusError, Unsupported
 from smbfuse.share import Creation, Features, FileStat, Kind, OpenIntent
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.file import OpenFiles
@@ -113,7 +113,10 @@ class Changes:
             if Features.SPECIAL_FILES not in share.features:
                 raise SmbError(f"the server keeps no {kind.name.lower()}", errno=posix.EPERM)
             number = (os.major(device), os.minor(device)) if kind in _DEVICES else None
-            return await share.make_node(path, kind, number, permissions)
+            try:
+                return await share.make_node(path, kind, number, permissions)
+            except Unsupported as error:
+                raise SmbError(str(error), errno=posix.EPERM) from None
 
         return await self._make(folder_ino, name, make, permissions, caller)
 

@@ -1,8 +1,9 @@
 """Which files are open on the server: each once, whoever has it open here; how they are opened, and when closed.
 
 A file leaves the table some time after its last close here. First what is dirty is written. Then it is given the time
-of its last write here, if anybody was shown that: servers set the write time once more when a handle that wrote is
-closed [MS-FSA 2.1.4.17], and a program that compares times (make, git, an editor) would take that for another change.
+of its last write here, if anybody was shown that: a server may move the write time once more when a handle that wrote
+is closed (Samba does), and a program that compares times (make, git, an editor) would take that for another change. A
+time that was set through the handle stays ([MS-FSA] 2.1.4.17).
 A file that is worth its pages is asked for its attributes, which tell later whether they are still its content. Then it
 stays open for a while if a grant allows it, because many files are opened again at once; a small one that was just
 written does not: opening it again costs less than all this.
@@ -285,29 +286,35 @@ class FileTable:
 
     async def _open(self, file: SharedFile, *, read: bool, write: bool, truncate: bool) -> None:
         node = file.node
-        home, path = self._nodes.locate(node)
-        asked = self._nodes.ask(trio.current_time())
-        intent = OpenIntent(
-            # Who writes a part of a page needs the rest of it.
-            read=True,
-            write=write,
-            first_bytes=self._first_bytes(node, home.share) if read and not truncate else 0,
-            truncate=truncate,
-            holder=file.grant if self.cached else None,
-            wanted=WRITING if write else READING,
-        )
-        reads = True
-        try:
+        while True:
+            home, path = self._nodes.locate(node)
+            asked = self._nodes.ask(trio.current_time())
+            intent = OpenIntent(
+                # Who writes a part of a page needs the rest of it.
+                read=True,
+                write=write,
+                first_bytes=self._first_bytes(node, home.share) if read and not truncate else 0,
+                truncate=truncate,
+                holder=file.grant if self.cached else None,
+                wanted=WRITING if write else READING,
+            )
+            reads = True
             try:
-                server = await home.share.open(path, intent)
-            except Denied as error:
-                if read or error.errno == posix.EROFS:
-                    raise
-                reads = False
-                server = await home.share.open(path, dataclasses.replace(intent, read=False))
-        except NotFound:
-            self._nodes.lost(node, asked)
-            raise
+                try:
+                    server = await home.share.open(path, intent)
+                except Denied as error:
+                    if read or error.errno == posix.EROFS:
+                        raise
+                    reads = False
+                    server = await home.share.open(path, dataclasses.replace(intent, read=False))
+            except NotFound:
+                if node.parent is not None:
+                    await node.parent.settled()
+                if self._nodes.moved(node, asked) or self._nodes.nameless(node):
+                    continue  # it was renamed here meanwhile, or replaced: who asked is to look the name up again
+                self._nodes.lost(node, asked)
+                raise
+            break
         # No await from here on: what is found here must still be so when it is entered.
         if self._nodes.nameless(node) or not self._nodes.refresh(node, server.stat, asked):
             self._spawn(server.aclose)

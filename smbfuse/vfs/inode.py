@@ -69,6 +69,17 @@ class Folder(Node):
         """Whether nobody holds it, nor anything in it."""
         return not self.children and super().is_unused
 
+    async def settled(self) -> None:
+        """Wait until a change of its names that is under way here, by another task, has ended.
+
+        A name that is put in the place of another may be missing on the server for a moment: that it is not there, says
+        the server, is then no answer.
+        """
+        lock = self.changing
+        if lock is not None and lock.statistics().owner is not trio.lowlevel.current_task():
+            async with lock:
+                pass
+
 
 class ShareRoot(Folder):
     """The root of one share: what lies below speaks of this share's files, ids and spellings."""

@@ -121,6 +121,8 @@ class Lookup:
                 home, path = self._nodes.locate(node)
                 return self._nodes.refresh(node, await home.share.stat(path), asked)
             except SmbError as error:
+                if node.parent is not None:
+                    await node.parent.settled()
                 if self._nodes.moved(node, asked):
                     continue  # it was renamed here while the question was on its way
                 if isinstance(error, NotFound):
@@ -159,6 +161,7 @@ class Lookup:
                 stat: FileStat | None = await home.share.stat(f"{path}/{spelling}" if path else spelling)
             except NotFound:
                 stat = None
+                await folder.settled()
             if not self._nodes.recent.overtook(folder, key, asked.number):
                 break
         if stat is not None:

@@ -408,6 +408,39 @@ async def test_a_listing_from_before_a_removal_does_not_bring_the_file_back(
     assert await mounted.ino("d/b") == 0
 
 
+async def test_nobody_misses_a_name_while_it_is_given_to_another_file(
+    mount: Mount, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("d/f", b"old")
+    share.add("d/new", b"newer")
+    mounted = await mount(share)
+    folder, old = await mounted.ino("d"), await mounted.ino("d/f")
+    await mounted.fs.open(old, os.O_RDONLY)  # so that it is moved out of the way first
+    await trio.sleep(2)
+    found = []
+
+    async def lookup() -> None:
+        found.append((await mounted.fs.lookup(folder, b"f")).stat.size)
+
+    async def open_again() -> None:
+        with refusal(errno.ESTALE):  # and the kernel looks the name up again
+            await mounted.fs.open(old, os.O_WRONLY)
+        found.append((await mounted.fs.lookup(folder, b"f")).stat.size)
+
+    renaming = answers_late(share, "rename")
+    nursery.start_soon(mounted.fs.rename, folder, b"new", folder, b"f", 0)
+    await wait_all_tasks_blocked()
+    assert "f" not in share.node("d").children
+    nursery.start_soon(lookup)
+    nursery.start_soon(open_again)
+    await wait_all_tasks_blocked()
+    assert found == []
+    renaming()
+    await wait_all_tasks_blocked()
+    assert found == [5, 5]
+
+
 # -- two at once
 
 
