@@ -25,11 +25,13 @@ from smbfuse.wire.fscc import (
     FileStandardInformation,
     VolumeInformation,
 )
-from smbfuse.wire.smb2 import control, create, info, io, session
+from smbfuse.wire.fscc_changes import FileEndOfFileInformation
+from smbfuse.wire.smb2 import breaks, control, create, info, io, session
 from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import (
     RELATED_FILE_ID,
     TRANSFORM_PROTOCOL_ID,
+    UNSOLICITED,
     Arrived,
     Command,
     Header,
@@ -151,6 +153,12 @@ class Smb2Server:
                 if answer is not None:
                     await self._stream.send_all(nbss.frame(len(answer)) + answer)
 
+    async def take_back(self, lease_key: bytes, remaining: int, *, epoch: int) -> None:
+        """Send a lease break that is to be acknowledged."""
+        header = Header(Command.OPLOCK_BREAK, UNSOLICITED, flags=HeaderFlags.SERVER_TO_REDIR)
+        notice = header.encode() + breaks.LeaseBreak(epoch, 1, lease_key, 7, remaining, 0, 0, 0).encode()
+        await self._stream.send_all(nbss.frame(len(notice)) + notice)
+
     def commands(self) -> list[list[Command]]:
         """Return the commands of each PDU since the last call."""
         seen, self.pdus = self.pdus, []
@@ -221,6 +229,8 @@ class Smb2Server:
             Command.CREATE: self._create,
             Command.CLOSE: self._close,
             Command.READ: self._read,
+            Command.WRITE: self._write,
+            Command.SET_INFO: self._set_info,
             Command.QUERY_INFO: self._query_info,
             Command.QUERY_DIRECTORY: self._query_directory,
             Command.IOCTL: self._ioctl,
@@ -283,7 +293,12 @@ class Smb2Server:
     def _create(self, element: bytes) -> Answer:
         request = create.CreateRequest.decode(element)
         node = self.nodes.get(request.name)
-        if node is None:
+        action = create.CreateAction.OPENED
+        if node is None and request.create_disposition in (create.Disposition.CREATE, create.Disposition.OPEN_IF):
+            folder = request.create_options & create.CreateOptions.DIRECTORY_FILE
+            node = self.nodes[request.name] = Node(None if folder else b"", attributes=request.file_attributes)
+            action = create.CreateAction.CREATED
+        elif node is None:
             return NtStatus.OBJECT_NAME_NOT_FOUND, ErrorResponse().encode()
         self._next_handle += 1
         file_id = self._next_handle.to_bytes(16, "big")
@@ -295,7 +310,8 @@ class Smb2Server:
         )
         size = len(node.data or b"")
         attributes = node.attributes if node.data is not None else node.attributes | 0x10
-        response = create.CreateResponse(0, 0, 1, TIME, TIME, TIME, TIME, 4096, size, attributes, file_id, contexts)
+        times = (TIME, TIME, TIME, TIME)
+        response = create.CreateResponse(0, 0, action, *times, 4096, size, attributes, file_id, contexts)
         return 0, response.encode()
 
     def _close(self, element: bytes) -> Answer:
@@ -307,6 +323,23 @@ class Smb2Server:
         data = self.handles[request.file_id].node.data or b""
         part = data[request.offset : request.offset + request.length]
         return (0, io.ReadResponse(part, 0, 0).encode()) if part else (NtStatus.END_OF_FILE, ErrorResponse().encode())
+
+    def _write(self, element: bytes) -> Answer:
+        request = io.WriteRequest.decode(element)
+        node = self.handles[request.file_id].node
+        old = (node.data or b"").ljust(request.offset, b"\0")
+        node.data = old[: request.offset] + request.data + old[request.offset + len(request.data) :]
+        return 0, io.WriteResponse(len(request.data), 0, b"").encode()
+
+    def _set_info(self, element: bytes) -> Answer:
+        request = info.SetInfoRequest.decode(element)
+        node = self.handles[request.file_id].node
+        if request.file_info_class == FileInformation.END_OF_FILE:
+            size = FileEndOfFileInformation.decode(request.data).end_of_file
+            node.data = (node.data or b"")[:size].ljust(size, b"\0")
+        elif request.file_info_class == FileInformation.BASIC:
+            node.attributes = FileBasicInformation.decode(request.data).file_attributes or node.attributes
+        return 0, info.SetInfoResponse().encode()
 
     def _query_info(self, element: bytes) -> Answer:
         request = info.QueryInfoRequest.decode(element)
