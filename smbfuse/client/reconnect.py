@@ -26,7 +26,7 @@ from smbfuse.client import replay
 from smbfuse.client.evidence import Evidence
 from smbfuse.client.handles import Holding, OpenHandles
 from smbfuse.client.relisting import ReconnectingDirectory
-from smbfuse.client.reopening import ReconnectingFile, Reopening
+from smbfuse.client.reopening import ReconnectingFile, Reopening, open_as_maker
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.tree import Tree
 from smbfuse.errors import ConnectionLost
@@ -100,9 +100,11 @@ class ReconnectingShare:
             return file
 
         async def look(share: Share, doubt: replay.Doubt) -> ReconnectingFile | None:
-            if await replay.file_made(share, below, doubt) is None:
+            made = await replay.file_made(share, below, doubt)
+            if made is None:
                 return None
-            file = await self._open(share, below, dataclasses.replace(intent, creation=Creation.NEVER, truncate=False))
+            again = dataclasses.replace(intent, creation=Creation.NEVER, truncate=False)
+            file = await self._open(share, below, again, lambda stat: stat.file_id == made.file_id)
             file.created = True
             return file
 
@@ -172,7 +174,7 @@ class ReconnectingShare:
             return True
 
         with self._changing(below):
-            await self._tree.once(call, lambda share, doubt: replay.removed(share, below, kind, doubt))
+            await self._tree.once(call, lambda share, doubt: replay.removed(share, below, doubt))
         self._handles.removed(below)
 
     async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
@@ -247,10 +249,16 @@ class ReconnectingShare:
 
     # -- inside
 
-    async def _open(self, share: Share, below: str, intent: OpenIntent) -> ReconnectingFile:
+    async def _open(
+        self, share: Share, below: str, intent: OpenIntent, made_here: Callable[[FileStat], bool] | None = None
+    ) -> ReconnectingFile:
         asked, incarnation = self.evidence.now(), self.incarnation
         holding = self.holding(intent.holder)
-        file = await share.open(below, dataclasses.replace(intent, holder=holding))
+        held = dataclasses.replace(intent, holder=holding)
+        if made_here is not None:
+            file = await open_as_maker(share, below, held, made_here)
+        else:
+            file = await share.open(below, held)
         known = self.evidence.opened(below, file.stat, asked)
         handle = ReconnectingFile(self, below, intent, file, incarnation, known, holding)
         self._handles.add(handle)

@@ -12,13 +12,14 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
 from smbfuse.client.evidence import Known, Proof
 from smbfuse.errors import ConnectionLost, Denied, NotFound, SessionGone, SmbError, StaleHandle, Timeout, WrongKind
 from smbfuse.share import (
+    Attributes,
     Buffer,
     Caching,
     Change,
@@ -37,6 +38,37 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_WRITABLE: Final = 0o200  # by its owner
+_SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
+
+
+async def open_as_maker(share: Share, path: str, intent: OpenIntent, is_ours: Callable[[FileStat], bool]) -> OpenFile:
+    """Open a file again that was made here, to write it, even if it was made so that nobody may.
+
+    Only the handle that makes a read-only file can write it. Where that is lost, the protection is lifted for as long
+    as the file is being opened.
+    """
+    try:
+        return await share.open(path, intent)
+    except Denied:
+        stat = await share.stat(path)
+        if not _is_protected(stat) or not is_ours(stat):
+            raise
+    if stat.mode is not None:
+        lifted, kept = Change(mode=stat.mode | _WRITABLE), Change(mode=stat.mode)
+    else:
+        attributes = stat.attributes & _SETTABLE
+        lifted = Change(attributes=attributes & ~Attributes.READONLY or Attributes.NORMAL)
+        kept = Change(attributes=attributes)
+    await share.change(path, lifted)
+    file = await share.open(path, intent)
+    await file.change(kept)
+    return file
+
+
+def _is_protected(stat: FileStat) -> bool:
+    return not stat.mode & _WRITABLE if stat.mode is not None else bool(stat.attributes & Attributes.READONLY)
 
 
 class Reopening:
@@ -228,7 +260,11 @@ class ReconnectingFile(Reopening):
         async def attempt(path: str) -> Proof:
             asked = self._share.evidence.now()
             holding = self._share.holding(self._intent.holder)
-            file = await share.open(path, replace(self._intent, holder=holding))
+            intent = replace(self._intent, holder=holding)
+            if self.created and intent.write:
+                file = await open_as_maker(share, path, intent, self._is_ours)
+            else:
+                file = await share.open(path, intent)
             proof = self.known.judge(file.stat, writing=self._intent.write)
             if proof is Proof.SAME:
                 self.known.learn(file.stat, exact=asked.changes == self._share.evidence.changes)
@@ -246,6 +282,9 @@ class ReconnectingFile(Reopening):
             if not self._stands():
                 await self._reopen(attempt)
             return self._file
+
+    def _is_ours(self, stat: FileStat) -> bool:
+        return self.known.judge(stat, writing=True) is Proof.SAME
 
     async def _make_alike(self, file: OpenFile) -> None:
         """Give a new handle the manners of the one that was lost."""

@@ -11,11 +11,13 @@ What a look cannot tell is decided so:
   the loss, and is as ours would be: an empty folder, an empty file, a link to the same target, a node of the same
   device. Another client would have to make the same within the same moment to be mistaken for us. Anything else, or a
   server that tells no time, means Exists: a name that is taken for a lock must not be given to two.
-* Removed: what is not there any more is removed. What is there and was made since (or is of another kind) is another's,
-  and stays; else the removal is sent again.
+* Made in several steps (a link or node that is kept as a reparse point): an empty file that would be ours is half of
+  it (an empty folder, for some symlinks), and is removed to begin again.
+* Removed: what is not there any more is removed. What is there and was made since is another's, and stays; else the
+  removal is sent again.
 * Renamed: the source gone and the target there is a rename that was executed, unless the source is open here and the
   target has another file id. The source there means that it was not: sent again. Neither there: NotFound.
-* Linked: the new name leads to the same file id.
+* Linked: the new name leads to the same file id, whoever gave it that name.
 """
 
 from typing import Final, NamedTuple
@@ -25,7 +27,7 @@ from smbfuse.errors import NotFound
 from smbfuse.share import FileStat, Kind, Share
 from smbfuse.status import NtStatus
 
-FINE_NS: Final = 50_000_000  # how far a file's time may lag behind the clock: three ticks of Windows' clock
+FINE_NS: Final = 20_000_000  # how far a file's time may lag behind the clock: a tick of Windows' clock, or of Linux'
 COARSE_NS: Final = 2_000_000_000  # the same where times are kept in whole seconds, or in pairs of them
 LATE_NS: Final = 1_000_000_000  # how long after the loss a server may still execute what it has received
 
@@ -72,22 +74,26 @@ def is_new_file(stat: FileStat, doubt: Doubt) -> bool:
 
 
 async def link_made(share: Share, path: str, target: str, doubt: Doubt) -> FileStat | None:
-    """Look for a symlink that was to be made.  Cost: 1 round trip, 2 to 4 if one is there.  Raises: Exists."""
+    """Look for a symlink that was to be made.  Cost: 1 round trip, 2 to 4 if it is there.  Raises: Exists."""
     stat = await _there(share, path)
     if stat is None:
         return None
     if stat.kind is Kind.SYMLINK and doubt.covers(stat.created_ns) and await share.read_link(path) == target:
         return stat
+    if await _half_removed(share, path, stat, doubt):
+        return None
     raise status.error(NtStatus.OBJECT_NAME_COLLISION, "make_link", path)
 
 
 async def node_made(
     share: Share, path: str, kind: Kind, device: tuple[int, int] | None, doubt: Doubt
 ) -> FileStat | None:
-    """Look for a special file that was to be made.  Cost: 1 round trip.  Raises: Exists."""
+    """Look for a special file that was to be made.  Cost: 1 round trip, 2 if half of it is there.  Raises: Exists."""
     stat = await _there(share, path)
     if stat is None or (stat.kind is kind and stat.device == device and doubt.covers(stat.created_ns)):
         return stat
+    if await _half_removed(share, path, stat, doubt):
+        return None
     raise status.error(NtStatus.OBJECT_NAME_COLLISION, "make_node", path)
 
 
@@ -102,12 +108,10 @@ async def linked(share: Share, existing: str, path: str) -> bool | None:
     raise status.error(NtStatus.OBJECT_NAME_COLLISION, "link", path)
 
 
-async def removed(share: Share, path: str, kind: Kind, doubt: Doubt) -> bool | None:
+async def removed(share: Share, path: str, doubt: Doubt) -> bool | None:
     """Look for a name that was to be removed.  Cost: 1 round trip."""
     stat = await _there(share, path)
-    if stat is None or (stat.kind is Kind.DIRECTORY) != (kind is Kind.DIRECTORY) or doubt.precedes(stat.created_ns):
-        return True
-    return None
+    return True if stat is None or doubt.precedes(stat.created_ns) else None
 
 
 async def renamed(share: Share, source: str, target: str, open_as: FileStat | None) -> bool | None:
@@ -132,6 +136,15 @@ async def _there(share: Share, path: str) -> FileStat | None:
         return await share.stat(path)
     except NotFound:
         return None
+
+
+async def _half_removed(share: Share, path: str, stat: FileStat, doubt: Doubt) -> bool:
+    """Remove the file (or folder: Windows has symlinks of both kinds) that a reparse point was to be made of."""
+    folder = stat.kind is Kind.DIRECTORY and doubt.covers(stat.created_ns) and await _is_empty(share, path)
+    if folder or is_new_file(stat, doubt):
+        await share.remove(path, stat.kind)
+        return True
+    return False
 
 
 async def _is_empty(share: Share, path: str) -> bool:

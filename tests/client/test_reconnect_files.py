@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.reopening import ReconnectingFile
 from smbfuse.errors import ConnectionLost, Denied, SmbError, StaleHandle, Timeout
-from smbfuse.share import Caching, Change, Creation, Features, Kind, OpenIntent
+from smbfuse.share import Attributes, Caching, Change, Creation, Features, Kind, OpenIntent
 from smbfuse.status import NtStatus, error
 from tests.client.severed import DIAL_S, Harm, World
 from tests.conftest import ExpectedWarnings
@@ -465,6 +465,30 @@ async def test_a_server_that_refuses_the_time_now_takes_the_bytes_all_the_same(a
         assert isinstance(refusal, Denied)
         world.line.memory.fail("change_open", refusal)  # type: ignore[union-attr]  # connected
         assert await file.write(0, [b"later"]) == 5
+
+
+@pytest.mark.parametrize("harm", LOSSES)
+async def test_a_file_that_was_made_read_only_is_written_on(autojump_clock: MockClock, harm: Harm) -> None:
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("new", OpenIntent(write=True, creation=Creation.EXCLUSIVE, mode=0o444))
+        world.cut("write", harm, harm)
+        await file.write(0, [b"bytes"])
+        assert world.disk.node("new").data == b"bytes"
+        assert world.disk.node("new").attributes == Attributes.READONLY | Attributes.ARCHIVE
+        await file.aclose()
+
+
+async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clock: MockClock) -> None:
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("file", WRITING)
+        world.lose()
+        world.disk.node("file").attributes |= Attributes.READONLY
+        with pytest.raises(Denied):
+            await file.write(0, [b"bytes"])
+        world.disk.node("file").attributes = 0
+        assert await file.write(0, [b"bytes"]) == 5  # it was not given up
 
 
 async def test_a_handle_that_stood_aside_does_so_again(autojump_clock: MockClock) -> None:

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock
 
 from smbfuse.client.reconnect import ReconnectingShare
-from smbfuse.errors import ConnectionLost, Exists, NotFound, SmbError, StaleHandle, Timeout
+from smbfuse.errors import ConnectionLost, Exists, NotFound, SmbError, StaleHandle, Timeout, WrongKind
 from smbfuse.share import Change, Creation, Features, Kind, OpenIntent
 from tests.client.severed import TIMEO_S, Harm, World
 
@@ -228,14 +228,29 @@ async def test_a_removed_file_that_another_client_made_again_stays(autojump_cloc
         assert there(world, "old")
 
 
-async def test_a_removed_file_in_whose_place_is_a_folder_is_removed(autojump_clock: MockClock) -> None:
+async def test_a_removed_file_in_whose_place_is_a_folder_is_refused_as_what_it_is(autojump_clock: MockClock) -> None:
     world = a_world()
     async with world.share() as share:
-        world.cut("remove", REQUEST_LOST)
-        world.disk.remove("old")
-        world.disk.add_folder("old", created_ns=5)
-        await share.remove("old", Kind.FILE)
-        assert there(world, "old")
+        world.cut("remove", ANSWER_LOST)
+        with pytest.raises(WrongKind):
+            await share.remove("folder", Kind.FILE)
+        assert there(world, "folder")
+
+
+@pytest.mark.parametrize("act", [act for act in MAKING if act.operation in ("make_link", "make_node")], ids=name)
+async def test_half_of_a_reparse_point_is_removed_to_begin_again(autojump_clock: MockClock, act: Act) -> None:
+    world = a_world()
+    async with world.share() as share:
+        await trio.sleep(60)
+        world.cut(act.operation, REQUEST_LOST)
+        world.disk.add("new")
+        await act.call(share)
+        assert act.happened(world)
+        await share.remove("new", Kind.FIFO)
+        world.cut(act.operation, REQUEST_LOST)
+        world.disk.add("new", b"not ours")
+        with pytest.raises(Exists):
+            await act.call(share)
 
 
 async def test_a_rename_executed_later_than_it_was_looked_for_is_a_rename(autojump_clock: MockClock) -> None:

@@ -24,6 +24,7 @@ from tests.support.samba import PASSWORD, SambaServer, samba_server
 
 LISTS: Final = (contract_files, contract_names, contract_grants)
 TIMEO_S: Final = 20.0
+PAUSE_S: Final = 0.03  # between calls whose answers are lost: what was made before one is older than its files' times
 _numbers = itertools.count()
 
 
@@ -147,6 +148,7 @@ class Losing:
 
     def _losing(self, call: Callable[..., Any]) -> Callable[..., Any]:
         async def made(*args: Any, **kwargs: Any) -> Any:
+            await trio.sleep(PAUSE_S)
             self._relay.cut_after(1)  # a byte of the answer comes through
             try:
                 answer = await call(*args, **kwargs)
