@@ -50,7 +50,7 @@ async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent) -> Smb2File:
         behind.append(Request(Command.READ, encode_read(RELATED_FILE_ID, 0, first_bytes), payload=first_bytes))
     replies = await _perform(tree, path, intent, behind)
     created = CreateResponse.decode(replies[0].element)
-    file = Smb2File(tree, created, path)
+    file = Smb2File(tree, created, path, writes=intent.write)
     try:
         if created.file_attributes & FileAttributes.DIRECTORY:  # some servers do not look at the options
             raise status.error(NtStatus.FILE_IS_A_DIRECTORY, Command.CREATE.name, path)
@@ -89,7 +89,7 @@ async def _perform(tree: Smb2Tree, path: str, intent: OpenIntent, behind: Sequen
                 continue
             less = next(accesses, None) if error.status == NtStatus.ACCESS_DENIED else None
             if less is None:
-                raise _explained(error, path) from None
+                raise _explained(error, intent, path) from None
             access = less
 
 
@@ -136,8 +136,12 @@ def _first_bytes(file: Smb2File, reply: Reply, length: int) -> memoryview | None
         return None
 
 
-def _explained(error: StatusError, path: str) -> StatusError:
-    """Return what POSIX calls the refusal: a symlink that was to be opened itself is ELOOP."""
+def _explained(error: StatusError, intent: OpenIntent, path: str) -> StatusError:
+    """Return what POSIX calls the refusal: whatever is there is in the way of what must not be; a symlink is ELOOP."""
+    if error.status not in (NtStatus.STOPPED_ON_SYMLINK, NtStatus.FILE_IS_A_DIRECTORY):
+        return error
+    if intent.creation is Creation.EXCLUSIVE:
+        return status.error(NtStatus.OBJECT_NAME_COLLISION, Command.CREATE.name, path)
     if error.status == NtStatus.STOPPED_ON_SYMLINK:
         return WrongKind(f"{path!r} is a symlink", status=error.status, errno=posix.ELOOP)
     return error

@@ -183,6 +183,16 @@ async def test_what_is_not_needed_for_writing_is_not_insisted_on(read: bool, acc
         assert len(asked(server, C, CreateRequest)) == len(accesses)
 
 
+@pytest.mark.parametrize(
+    "status", [NtStatus.FILE_IS_A_DIRECTORY, NtStatus.STOPPED_ON_SYMLINK], ids=lambda row: row.name
+)
+async def test_whatever_has_the_name_is_in_the_way_of_an_exclusive_open(status: NtStatus) -> None:
+    async with share_of() as (share, server):
+        server.statuses[C] = status
+        with pytest.raises(Exists):
+            await share.open("folder", OpenIntent(write=True, creation=Creation.EXCLUSIVE))
+
+
 async def test_a_refused_reading_is_not_tried_again() -> None:
     async with share_of() as (share, server):
         server.statuses[C] = NtStatus.ACCESS_DENIED
