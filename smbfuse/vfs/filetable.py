@@ -124,8 +124,8 @@ class FileTable:
         file.users += 1
         file.hold()
         self._kept.take(file)
-        file.attach(server, reads=True, writes=write)
         self.adopt_content(file, server.stat)
+        file.attach(server, reads=True, writes=write)
         grant.tell(self._breaks.listener(file))
         return file
 
@@ -164,6 +164,7 @@ class FileTable:
             return False
         file.data = self._blocks.file(node.ino, new)
         node.pages = None
+        file.foreign = file.opens > 0
         return True
 
     def wrote(self, file: SharedFile, start: int, end: int | None) -> None:
@@ -197,7 +198,7 @@ class FileTable:
         file = self._files.get(node.ino)
         if file is not None:
             if not file.users:
-                await file.writes.drain()
+                await self.save(file)
                 self.give_up(file)
             for handle in file.handles():
                 with handle as server:
@@ -226,24 +227,33 @@ class FileTable:
 
         Cost: none for a small file whose time nobody has asked for; else 1 round trip or 2.
         """
-        written_ns = file.written_ns
-        if file.writer is not None and (file.time_shown or file.size > FIRST_BYTES):
-            try:
-                with file.writer as server:
-                    if written_ns is not None:
-                        await server.change(Change(written_ns=written_ns))
-                        file.moves_time = False
-                    if file.own_changes and file.covered and not file.moves_time:
-                        sent = trio.current_time()
-                        stat = await server.refresh()
-                        if not file.writes.unsaved and file.covered:
-                            self._nodes.changed_here(file.node, stat, sent)
-                            self.adopt_content(file, stat)
-            except SmbError as error:
-                log.debug("file=%r keeps the server's times: %s", file.path, error)
-        if file.written_ns == written_ns:
-            file.written_ns = None
-            file.time_shown = False
+        if file.written_ns is None and not file.own_changes:
+            return
+        async with file.settling:
+            written_ns = file.written_ns
+            # A file that is open goes on being asked about, and its last close would move the time.
+            if file.time_shown or file.size > FIRST_BYTES or file.users:
+                try:
+                    await self._settle_times(file, written_ns)
+                except SmbError as error:
+                    log.debug("file=%r keeps the server's times: %s", file.path, error)
+            if file.written_ns == written_ns:
+                file.written_ns = None
+                file.time_shown = False
+
+    async def _settle_times(self, file: SharedFile, written_ns: int | None) -> None:
+        if file.writer is None:
+            return
+        with file.writer as server:
+            if written_ns is not None:
+                await server.change(Change(written_ns=written_ns))
+                file.moves_time = False
+            if file.own_changes and file.covered and not file.moves_time:
+                sent = trio.current_time()
+                stat = await server.refresh()
+                if not file.writes.unsaved and file.covered:
+                    self._nodes.changed_here(file.node, stat, sent)
+                    self.adopt_content(file, stat)
 
     async def save(self, file: SharedFile) -> None:
         """Write out everything of a file that the server is to know of it."""
@@ -338,7 +348,8 @@ class FileTable:
     # -- inside: closing
 
     def _finish_later(self, file: SharedFile) -> None:
-        if file.writes.unsaved or file.written_ns is not None:
+        worth_its_pages = file.own_changes and file.covered and file.size > FIRST_BYTES
+        if file.writes.unsaved or file.written_ns is not None or worth_its_pages:
             file.hold()
             self._spawn(self._finish, file)
         else:

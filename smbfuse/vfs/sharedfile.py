@@ -110,7 +110,9 @@ class SharedFile:
         self.users = 0  # these, opens ahead of the kernel's, and those that are just being made
         self.opening = trio.Lock()  # one open at a time, so that the others find its handle
         self.appending = trio.Lock()  # between asking for the size and writing behind it
+        self.settling = trio.Lock()  # one at a time gives it its times
         self.purging = 0  # while the kernel is dropping its pages: nothing is kept
+        self.foreign = False  # another client may have changed it while it was open here
         self.own_changes = False  # changed here since the server told the version
         self.written_ns: int | None = None  # of the last write here, if the file shall have that time; 100 ns steps
         self.time_shown = False  # somebody was told `written_ns`

@@ -18,6 +18,7 @@ class Client(Protocol):
     oplocks: bool
     keeps_modes: bool
     page_entries: int
+    closes_move_times: bool
     reads: list[tuple[str, int, int]]
     writes: list[tuple[str, int, int]]
 
@@ -114,6 +115,7 @@ class MemFile(Handle):
         self.created = created
         self.writable = writable
         self.forbids_deletion = forbids_deletion
+        self._wrote = False
         self._kept_time = False
 
     async def read(self, offset: int, length: int) -> memoryview:
@@ -131,6 +133,7 @@ class MemFile(Handle):
             raise error(NtStatus.ACCESS_DENIED, "WRITE", self.path)
         await self._contend()
         written = self.node.overwrite(offset, iter(data))
+        self._wrote = True
         if not self._kept_time:
             self.node.written_ns = self.node.changed_ns = self.share.disk.tick()
         return written
@@ -158,6 +161,8 @@ class MemFile(Handle):
 
     async def aclose(self) -> None:
         self.share.closed("close")
+        if self._wrote and self.open and self.share.closes_move_times and not self._kept_time:
+            self.node.written_ns = self.node.changed_ns = self.share.disk.tick()
         self.forget()
 
     async def _perform(self, operation: str) -> None:

@@ -12,10 +12,12 @@ and `lose_connection` take it back. Every call is counted and logged, and can be
 `mem_calls`. The two calls by handle that have a twin by path are called `change_open` and `acknowledge`.
 """
 
+import errno
 from collections.abc import Mapping
 
 import trio
 
+from smbfuse.errors import WrongKind
 from smbfuse.share import (
     Attributes,
     Buffer,
@@ -66,6 +68,7 @@ class MemShare(Calls):
         self.grants = grants
         self.oplocks = oplocks
         self.opens_forbid_deletion = False  # as SMB1's OPEN_ANDX, until `stand_aside`
+        self.closes_move_times = False  # as Samba: the close of a handle that wrote sets the write time once more
         self.gives_ids = True
         self.reads: list[tuple[str, int, int]] = []  # path, offset, length
         self.writes: list[tuple[str, int, int]] = []
@@ -336,7 +339,7 @@ class MemShare(Calls):
         if node.kind is Kind.DIRECTORY:
             raise error(NtStatus.FILE_IS_A_DIRECTORY, "OPEN", path)
         if node.kind is Kind.SYMLINK:
-            raise error(NtStatus.STOPPED_ON_SYMLINK, "OPEN", path)
+            raise WrongKind(f"{path!r} is a symlink", status=NtStatus.STOPPED_ON_SYMLINK, errno=errno.ELOOP)
         if (intent.write or intent.truncate) and is_protected(node) and not self.keeps_modes:
             raise error(NtStatus.ACCESS_DENIED, "OPEN", path)
         key = None if intent.holder is None else intent.holder.key
@@ -368,7 +371,7 @@ class MemShare(Calls):
                 raise error(NtStatus.NOT_A_DIRECTORY, "RENAME", target)
             if victim.children:
                 raise error(NtStatus.DIRECTORY_NOT_EMPTY, "RENAME", target)
-        elif victim.kind is Kind.DIRECTORY or victim.handles or is_protected(victim):
+        elif Kind.DIRECTORY in (victim.kind, node.kind) or victim.handles or is_protected(victim):
             raise error(NtStatus.ACCESS_DENIED, "RENAME", target)
 
     async def _take_handles(self, node: MemNode, holder: GrantHolder | None) -> None:

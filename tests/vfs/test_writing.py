@@ -28,7 +28,9 @@ ACCESS_DENIED = 0xC0000022
 
 
 def granting(**options: object) -> MemShare:
-    return MemShare(grants=RWH, features=Features.COMPOUND, **options)  # type: ignore[arg-type]
+    share = MemShare(grants=RWH, features=Features.COMPOUND, **options)  # type: ignore[arg-type]
+    share.closes_move_times = True
+    return share
 
 
 async def opened(mounted: Mounted, path: str, flags: int = os.O_RDWR) -> int:
@@ -501,6 +503,60 @@ async def test_a_time_that_was_set_is_not_moved_by_the_close(mount: Mount, autoj
     await trio.sleep(5)
     assert share.node("f").written_ns == 1_000_000_000
     assert (await mounted.find("f")).stat.mtime_ns == 1_000_000_000
+
+
+async def test_a_time_that_was_shown_stays_through_a_rename_right_after_the_close(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = granting()
+    mounted = await mount(share)
+    made, opened_file = await mounted.fs.create(1, b"f~", 0o644, os.O_WRONLY | os.O_CREAT, CALLER)
+    await mounted.fs.write(opened_file.fh, 0, b"saved")
+    shown = (await mounted.fs.getattr(made.stat.ino)).stat.mtime_ns
+    await closed(mounted, opened_file.fh)
+    await mounted.fs.rename(1, b"f~", 1, b"f", 0)
+    assert (await mounted.find("f")).stat.mtime_ns == shown
+    await trio.sleep(5)
+    assert share.node("f").written_ns == shown == (await mounted.find("f")).stat.mtime_ns
+    assert share.calls["change_open"] == 1
+
+
+async def test_a_file_that_others_still_read_gets_its_time_with_the_last_writers_close(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = granting()
+    share.add("f", b"text")
+    mounted = await mount(share)
+    reader, writer = await opened(mounted, "f", os.O_RDONLY), await opened(mounted, "f")
+    await mounted.fs.write(writer, 0, b"T")
+    await closed(mounted, writer)
+    await wait_all_tasks_blocked()
+    written = share.node("f").written_ns
+    assert (await mounted.find("f")).stat.mtime_ns == written
+    await mounted.fs.release(reader)
+    await trio.sleep(5)
+    assert share.open_files == 0
+    assert share.node("f").written_ns == written == (await mounted.find("f")).stat.mtime_ns
+
+
+@pytest.mark.parametrize("dated", [False, True])
+async def test_a_large_file_that_was_written_here_keeps_its_pages(
+    mount: Mount, autojump_clock: MockClock, dated: bool
+) -> None:
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    ino = await mounted.ino("f")
+    fh = await opened(mounted, "f")
+    await mounted.fs.write(fh, 0, bytes(FIRST_BYTES + 1))
+    if dated:
+        await mounted.fs.setattr(ino, NewAttributes(mtime_ns=1_000_000_000), fh)
+    await closed(mounted, fh)
+    await trio.sleep(5)
+    assert share.open_files == 0
+    again = await mounted.fs.open(ino, os.O_RDONLY)
+    assert again.keep_cache
+    await mounted.fs.release(again.fh)
 
 
 # -- the end of a file
