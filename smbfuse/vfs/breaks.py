@@ -73,6 +73,7 @@ class Breaks:
         """
         purged = trio.Event()
         file.purging += 1
+        file.foreign = file.opens > 0
         self._blocks.drop(file.node.ino)
         file.data = self._blocks.passing(UNKNOWN)
         file.node.pages = None

@@ -11,36 +11,27 @@ import errno as posix
 import itertools
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import trio
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import SmbError
-from smbfuse.share import Change, Creation, FileStat, GrantHolder, Kind, OpenFile, OpenIntent, Share
+from smbfuse.share import Change, FileStat, GrantHolder, OpenFile, Share
 from smbfuse.vfs.attrs import Lifetimes
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.filetable import FileTable
-from smbfuse.vfs.grants import READING, WRITING, Grant
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.opening import Opening, prepare, refuse, wants
 from smbfuse.vfs.posix import KernelCache, Opened, Unsaved
 from smbfuse.vfs.readahead import Readahead
 from smbfuse.vfs.reading import Reading
 from smbfuse.vfs.sharedfile import UNKNOWN, Handle, SharedFile
+from smbfuse.vfs.told import Told
 from smbfuse.vfs.writing import Writing
 
 JOIN_S: Final = 0.5  # longest wait for an open of the same file that was begun before
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """The open of a file that is about to be made: what to ask of the share, and with whose grant."""
-
-    intent: OpenIntent
-    grant: Grant
-    flags: int
 
 
 class OpenFiles:
@@ -65,6 +56,7 @@ class OpenFiles:
         self._table = FileTable(nodes, blocks, cache, lifetimes, kernel, spawn)
         self._reading = Reading(nodes, blocks)
         self._writing = Writing(nodes, self._table, cache)
+        self.told = Told(nodes) if self._loose else None
         self._handles: dict[int, Handle] = {}
         self._opening_ahead: dict[int, trio.Event] = {}  # by inode; set when it has ended, well or not
         self._numbers = itertools.count(1)
@@ -87,37 +79,29 @@ class OpenFiles:
         Raises: SmbError with EISDIR, ELOOP (a symlink), ESTALE (another file has taken the name: look it up again), and
         as `Share.open`.
         """
-        _refuse(node)
+        refuse(node)
         join_until = trio.current_time() + JOIN_S
         ahead = self._opening_ahead.get(node.ino)
         if ahead is not None:
             with trio.move_on_at(join_until):  # asked before us, so most likely answered before
                 await ahead.wait()
-        read, write = _wants(flags)
+        read, write = wants(flags)
         truncate = bool(flags & os.O_TRUNC)
+        asked_at = node.asked.at
         file, emptied = await self._table.hold(node, read=read, write=write, truncate=truncate, join_until=join_until)
-        if truncate and not emptied:
-            try:
+        try:
+            if truncate and not emptied:
                 await self._writing.resize(file, 0)
-            except BaseException:
-                self._table.let_go_user(file)
-                raise
+            if self.told is not None:
+                self.told.opened(file, asked_at, emptied=truncate)
+        except BaseException:
+            self._table.let_go_user(file)
+            raise
         return self._opened(file, flags)
 
     def prepare(self, flags: int, mode: int) -> Opening:
         """Return how to open a file that is about to be made by that open; `adopt` takes what comes of it."""
-        _, write = _wants(flags)
-        grant = Grant()
-        intent = OpenIntent(
-            read=True,
-            write=write,
-            creation=Creation.EXCLUSIVE if flags & os.O_EXCL else Creation.IF_ABSENT,
-            truncate=bool(flags & os.O_TRUNC),
-            mode=mode,
-            holder=grant if self._cached else None,
-            wanted=WRITING if write else READING,
-        )
-        return Opening(intent, grant, flags)
+        return prepare(flags, mode, cached=self._cached)
 
     def adopt(self, node: Node, share: Share, server: OpenFile, opening: Opening) -> Opened:
         """Take over a file that was opened as `prepare` said."""
@@ -138,11 +122,12 @@ class OpenFiles:
                 await file.writes.drain()
         finally:
             file.opens -= 1
-            if handle.writes:
-                file.write_opens -= 1
-                if not file.write_opens:
-                    self._table.written(file)
+            if self.told is not None and not file.opens:
+                self.told.closed(file, self.shown(file.node, file.node.stat()))
+            file.write_opens -= handle.writes
             self._table.let_go_user(file)
+            if handle.writes and not file.write_opens:
+                self._table.written(file)
 
     # -- data
 
@@ -294,6 +279,11 @@ class OpenFiles:
         """Tell whether the file is open on the server, for whomever, or about to be so ahead of need."""
         return self._table.get(node) is not None or node.ino in self._opening_ahead
 
+    def is_written(self, node: Node) -> bool:
+        """Tell whether a program has the file open, and it is open on the server to be written."""
+        file = self._table.get(node)
+        return file is not None and file.opens > 0 and file.writer is not None
+
     def holder(self, node: Node) -> GrantHolder | None:
         """Return who holds the grant on a file: what is done in its name does not break it."""
         file = self._table.get(node)
@@ -361,8 +351,9 @@ class OpenFiles:
             raise SmbError(f"no open file {fh}", errno=posix.EBADF) from None
 
     def _opened(self, file: SharedFile, flags: int) -> Opened:
-        direct = not self._cached or bool(flags & os.O_DIRECT)
-        if self._loose:
+        past_kernel = not self._cached or (self._loose and file.foreign)
+        direct = past_kernel or bool(flags & os.O_DIRECT)
+        if self._loose and not past_kernel:
             # The kernel's writeback cache places appended bytes itself, and reads the rest of the pages it writes.
             flags &= ~os.O_APPEND
             if flags & os.O_ACCMODE == os.O_WRONLY and file.readable is not None:
@@ -372,25 +363,9 @@ class OpenFiles:
         file.write_opens += handle.writes
         fh = next(self._numbers)
         self._handles[fh] = handle
-        if not self._cached or (self._loose and not handle.reads):
+        if past_kernel or (self._loose and not handle.reads):
             return Opened(fh, direct_io=True, keep_cache=False)
         node, content = file.node, file.data.version
         kept = content is not UNKNOWN and node.pages == hash(content)
         node.pages = None if content is UNKNOWN else hash(content)
         return Opened(fh, direct_io=False, keep_cache=kept)
-
-
-def _wants(flags: int) -> tuple[bool, bool]:
-    """Return whether an open is to read, and to write; emptying a file is writing."""
-    mode = flags & os.O_ACCMODE
-    return mode != os.O_WRONLY, mode != os.O_RDONLY or bool(flags & os.O_TRUNC)
-
-
-def _refuse(node: Node) -> None:
-    kind = node.stat().kind
-    if kind is Kind.DIRECTORY:
-        raise SmbError(f"{node.name!r} is a folder", errno=posix.EISDIR)
-    if kind is Kind.SYMLINK:
-        raise SmbError(f"{node.name!r} is a symlink", errno=posix.ELOOP)
-    if kind is not Kind.FILE:
-        raise SmbError(f"{node.name!r} is no regular file", errno=posix.ENXIO)

@@ -20,11 +20,12 @@ from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import BlockCache
 from smbfuse.vfs.changes import Changes
 from smbfuse.vfs.directory import OpenDirectories
+from smbfuse.vfs.entries import Entries
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.lookup import Lookup, is_server_root, make_root
 from smbfuse.vfs.mfsymlinks import MfSymlinkSource
-from smbfuse.vfs.modes import Appearance, allowed
+from smbfuse.vfs.modes import allowed
 from smbfuse.vfs.namespace import Namespace
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import (
@@ -59,7 +60,6 @@ class Filesystem:
         self._cache = cache
         self._view = view
         self._kernel = kernel
-        self._appearance = Appearance(view)
         self._lifetimes = Lifetimes(cache)
         self._absent = AbsentNames()
         self._blocks = BlockCache(cache.size, self._spawn)
@@ -67,6 +67,7 @@ class Filesystem:
         self._nursery: trio.Nursery  # this and what follows is set by `run`: what the root is depends on the share
         self._nodes: NodeTable
         self._files: OpenFiles
+        self._entries: Entries
         self._directories: OpenDirectories
         self._lookup: Lookup
         self._speculation: Speculation
@@ -97,7 +98,8 @@ class Filesystem:
     async def _start(self) -> None:
         self._nodes = NodeTable(await make_root(self._source, self._view), self)
         self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn, self._kernel)
-        self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entry)
+        self._entries = Entries(self._nodes, self._files, self._view, self._lifetimes)
+        self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entries.of)
         self._speculation = Speculation(
             self._nodes, self._directories, self._files, self._blocks, self._lifetimes, self._spawn
         )
@@ -135,7 +137,7 @@ class Filesystem:
             return Entry(ABSENT, 0, self._lifetimes.attributes_s, 0.0)
         if self._lookup.is_respelled(folder, node, name) and renaming():
             return Entry(ABSENT, 0, 0.0, 0.0)
-        return self._counted(node)
+        return self._entries.counted(node)
 
     async def getattr(self, ino: int) -> Entry:
         """Return the attributes of an inode.
@@ -148,12 +150,12 @@ class Filesystem:
         await self._files.close_now(node)
         try:
             if await self._lookup.renew(node):
-                return self._entry(node)
+                return self._entries.of(node)
         except SmbError as error:
             if error.errno not in (posix.ENOENT, posix.ESTALE) or not self._files.is_open(node):
                 raise
         if self._files.is_open(node):
-            return self._entry(node)
+            return self._entries.of(node)
         raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
 
     async def setattr(self, ino: int, new: NewAttributes, fh: int | None) -> Entry:
@@ -164,7 +166,7 @@ class Filesystem:
         """
         node = self._nodes.get(ino)
         await self._attributes.set(node, new, fh)
-        return self._entry(node)
+        return self._entries.of(node, ours=True)
 
     async def access(self, ino: int, mode: int, uid: int, gids: Collection[int]) -> bool:
         """Tell whether a user may do `mode` (access(2)) by the mode and owner that are shown.
@@ -205,22 +207,22 @@ class Filesystem:
         the root of a server), and as `Share.open`.
         """
         node, opened = await self._changes.create(parent, name, mode, flags, caller)
-        return self._counted(node), opened
+        return self._entries.counted(node), opened
 
     async def mknod(self, parent: int, name: bytes, mode: int, rdev: int, caller: Caller) -> Entry:
         """Make a file, FIFO, socket or device and count one lookup.
 
         Cost: 1 round trip.  Raises: SmbError with EPERM (the server has no such files), and as `create`.
         """
-        return self._counted(await self._changes.make_node(parent, name, mode, rdev, caller))
+        return self._entries.counted(await self._changes.make_node(parent, name, mode, rdev, caller))
 
     async def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Entry:
         """Make a folder and count one lookup.  Cost: 1 round trip (2 over SMB1).  Raises: as `create`."""
-        return self._counted(await self._changes.make_directory(parent, name, mode, caller))
+        return self._entries.counted(await self._changes.make_directory(parent, name, mode, caller))
 
     async def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Entry:
         """Make a symlink and count one lookup.  Cost and errors: as `make_symlink`, and as `create`."""
-        return self._counted(await self._changes.make_symlink(parent, name, target, caller))
+        return self._entries.counted(await self._changes.make_symlink(parent, name, target, caller))
 
     async def link(self, ino: int, new_parent: int, new_name: bytes) -> Entry:
         """Give a file a further name and count one lookup.
@@ -231,7 +233,7 @@ class Filesystem:
         """
         node = self._nodes.get(ino)
         await self._changes.link(node, new_parent, new_name)
-        return self._counted(node)
+        return self._entries.counted(node)
 
     async def unlink(self, parent: int, name: bytes) -> None:
         """Remove a name of a file. A file that is open lives on without it until its last close; see `removal.py`.
@@ -381,20 +383,10 @@ class Filesystem:
         """Let go of what was kept under a number: it may be another file's soon."""
         self._blocks.drop(ino)
         self._removal.node_gone(ino)
+        if self._files.told is not None:
+            self._files.told.forget(ino)
 
     # -- inside
 
     def _spawn(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
         self._nursery.start_soon(function, *arguments)
-
-    def _counted(self, node: Node) -> Entry:
-        self._nodes.count(node)
-        return self._entry(node)
-
-    def _entry(self, node: Node) -> Entry:
-        known = node.known()
-        stat = self._appearance.posix(node.ino, self._files.shown(node, known.stat))
-        if self._nodes.nameless(node):
-            stat = stat._replace(nlink=0)
-        left_s = self._lifetimes.left(known.asked.at, trio.current_time())
-        return Entry(stat, known.generation, left_s, left_s)

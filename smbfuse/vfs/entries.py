@@ -1,0 +1,45 @@
+"""What the kernel is told of a node, and how long it may believe it."""
+
+import trio
+
+from smbfuse.config import View
+from smbfuse.share import Kind
+from smbfuse.vfs.attrs import Lifetimes
+from smbfuse.vfs.file import OpenFiles
+from smbfuse.vfs.inode import Node
+from smbfuse.vfs.modes import Appearance
+from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.posix import Entry
+
+
+class Entries:
+    """Makes the kernel's entries."""
+
+    def __init__(self, nodes: NodeTable, files: OpenFiles, view: View, lifetimes: Lifetimes) -> None:
+        self._nodes = nodes
+        self._files = files
+        self._appearance = Appearance(view)
+        self._lifetimes = lifetimes
+
+    def of(self, node: Node, *, ours: bool = False) -> Entry:
+        """Return a node's entry. `ours`: the kernel itself has had it changed to what it is."""
+        shown = self._files.shown(node, node.stat())
+        told = self._files.told
+        if told is not None and shown.kind is Kind.FILE:
+            if ours:
+                told.agree(node, shown)
+            elif self._files.is_open(node):
+                told.tell_open(node, shown)
+            else:
+                told.tell(node, shown)
+        known = node.known()
+        stat = self._appearance.posix(node.ino, shown)
+        if self._nodes.nameless(node):
+            stat = stat._replace(nlink=0)
+        left_s = self._lifetimes.left(known.asked.at, trio.current_time())
+        return Entry(stat, known.generation, left_s, left_s)
+
+    def counted(self, node: Node) -> Entry:
+        """Return a node's entry, and count one lookup."""
+        self._nodes.count(node)
+        return self.of(node)

@@ -1,0 +1,128 @@
+"""With `cache=loose` the kernel believes its own sizes: files that another client changed are new files to it."""
+
+import errno
+import os
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from smbfuse.config import Cache, CacheMode
+from smbfuse.errors import SmbError
+from smbfuse.share import Caching, Features
+from smbfuse.vfs.posix import Entry, NewAttributes
+from smbfuse.vfs.told import FRESH_S
+from tests.support.mem_share import MemShare
+from tests.vfs.mounted import Mount, Mounted
+
+EVERYTHING = Caching.READ | Caching.WRITE | Caching.HANDLE
+LOOSE = Cache(mode=CacheMode.LOOSE, attributes_s=0.1)
+LATER_S = 3.5  # 30 times as long as attributes are believed, and some more
+
+
+async def look(mounted: Mounted) -> Entry:
+    return await mounted.fs.lookup(1, b"f")
+
+
+async def append(mounted: Mounted, ino: int, kernels_size: int, data: bytes) -> None:
+    """Append as the kernel does: where it believes the file to end, if it keeps pages of the file."""
+    opened = await mounted.fs.open(ino, os.O_WRONLY | os.O_APPEND)
+    await mounted.fs.write(opened.fh, kernels_size, data)
+    await mounted.fs.flush(opened.fh)
+    await mounted.fs.release(opened.fh)
+
+
+async def test_what_another_client_changed_is_another_file_to_the_kernel(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("f", b"before")
+    mounted = await mount(share, cache=LOOSE)
+    first = await look(mounted)
+    share.write("f", b"another's bytes")
+    await trio.sleep(LATER_S)
+    second = await look(mounted)
+    assert (second.stat.ino, second.generation, second.stat.size) == (first.stat.ino, first.generation + 1, 15)
+    await trio.sleep(LATER_S)
+    assert (await look(mounted)).generation == second.generation
+
+
+async def test_what_the_kernel_changed_itself_is_the_same_file(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
+    share.add("f", b"before")
+    mounted = await mount(share, cache=LOOSE)
+    first = await look(mounted)
+    await append(mounted, first.stat.ino, 6, b" and after")
+    await mounted.fs.setattr(first.stat.ino, NewAttributes(size=3, mtime_ns=10**18), None)
+    opened = await mounted.fs.open(first.stat.ino, os.O_RDWR | os.O_TRUNC)
+    await mounted.fs.release(opened.fh)
+    again = await look(mounted)
+    assert (again.generation, again.stat.size) == (first.generation, 0)
+
+
+async def test_an_open_that_finds_another_file_has_its_name_looked_up_again(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("f", b"before")
+    mounted = await mount(share, cache=LOOSE)
+    first = await look(mounted)
+    share.write("f", b"another's bytes")
+    await trio.sleep(LATER_S)
+    with pytest.raises(SmbError) as caught:
+        await mounted.fs.open(first.stat.ino, os.O_RDONLY)
+    assert caught.value.errno == errno.ESTALE
+    second = await look(mounted)
+    assert second.generation == first.generation + 1
+    opened = await mounted.fs.open(second.stat.ino, os.O_RDONLY)
+    assert not opened.direct_io
+    assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"another's bytes"
+
+
+async def test_a_file_that_others_write_all_the_time_is_opened_past_the_kernel(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("f", b"before")
+    mounted = await mount(share, cache=Cache(mode=CacheMode.LOOSE, attributes_s=0))
+    first = await look(mounted)
+    await trio.sleep(FRESH_S / 2)
+    share.write("f", b"another's bytes")
+    opened = await mounted.fs.open(first.stat.ino, os.O_RDWR | os.O_APPEND)
+    assert opened.direct_io
+    assert await mounted.fs.write(opened.fh, 6, b", ours") == 6  # 6: where the kernel believes it to end
+    await mounted.fs.flush(opened.fh)
+    assert bytes(share.node("f").data) == b"another's bytes, ours"
+    await mounted.fs.release(opened.fh)
+    assert (await look(mounted)).generation == first.generation + 1
+
+
+async def test_a_file_that_is_open_stays_what_it_is_and_is_opened_past_the_kernel_next(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
+    share.add("f", b"before")
+    mounted = await mount(share, cache=LOOSE)
+    first = await look(mounted)
+    opened = await mounted.fs.open(first.stat.ino, os.O_RDONLY)
+    assert not opened.direct_io
+    other = await mount(share.other_client())
+    await append(other, await other.ino("f"), 6, b", another's")
+    await trio.sleep(LATER_S)
+    assert (await look(mounted)).generation == first.generation
+    await append(mounted, first.stat.ino, 6, b", ours")
+    assert bytes(share.node("f").data) == b"before, another's, ours"
+    await mounted.fs.release(opened.fh)
+    last = await look(mounted)
+    assert (last.generation, last.stat.size) == (first.generation + 1, 23)
+
+
+async def test_a_kernel_that_listens_is_told_the_same_file(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    share.add("f", b"before")
+    mounted = await mount(share)
+    first = await look(mounted)
+    share.write("f", b"another's bytes")
+    await trio.sleep(LATER_S)
+    again = await look(mounted)
+    assert (again.generation, again.stat.size) == (first.generation, 15)
