@@ -267,7 +267,7 @@ class OpenFile(Protocol):
     async def write(self, offset: int, data: Sequence[Buffer]) -> int:
         """Write `data`, pieces of one run of at most `limits.write` bytes, at byte `offset`, in one request.
 
-        Returns how many bytes were written: fewer only if the server took fewer. The pieces are not to be changed until
+        Returns how many bytes were written: fewer only if the server took, or let us send, fewer. The pieces are not to be changed until
         this returns, and not copied here.
         Cost: 1 round trip.
         Raises: NoSpace, Denied, Busy (a range is locked), StaleHandle; ConnectionLost and Timeout (the same bytes at
@@ -286,7 +286,7 @@ class OpenFile(Protocol):
     async def change(self, change: Change) -> None:
         """Change attributes by the handle; a time so set is not moved by writes through this handle any longer.
 
-        Cost: 1 round trip (1 for each kind of attribute over SMB1).
+        Cost: 1 round trip for each kind: size, times and DOS attributes, owners, mode; in this order.
         Raises: Denied, NoSpace, Unsupported (mode and owners without `Features.POSIX`).
         """
         ...
