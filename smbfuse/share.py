@@ -267,8 +267,8 @@ class OpenFile(Protocol):
     async def write(self, offset: int, data: Sequence[Buffer]) -> int:
         """Write `data`, pieces of one run of at most `limits.write` bytes, at byte `offset`, in one request.
 
-        Returns how many bytes were written: fewer only if the server took, or let us send, fewer. The pieces are not to be changed until
-        this returns, and not copied here.
+        Returns how many bytes were written: fewer only if the server took, or let us send, fewer. The pieces are not to
+        be changed until this returns, and not copied here.
         Cost: 1 round trip.
         Raises: NoSpace, Denied, Busy (a range is locked), StaleHandle; ConnectionLost and Timeout (the same bytes at
         the same place may be written again).
