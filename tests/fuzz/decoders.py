@@ -24,6 +24,7 @@ from smbfuse.wire.record import Buffer, Record
 from smbfuse.wire.smb1.header import HEADER_SIZE as SMB1_HEADER_SIZE
 from smbfuse.wire.smb1.listing import FindLevel, decode_oem_page, decode_standard_page, decode_unix_page
 from smbfuse.wire.smb1.message import OEM, UNICODE, Block, Strings, decode_chain, decode_message
+from smbfuse.wire.smb1.write import decode_written
 from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.message import HEADER_SIZE as SMB2_HEADER_SIZE
 from smbfuse.wire.smb2.message import Message
@@ -193,6 +194,9 @@ WITH_MORE: Final[Mapping[str, Caller]] = {
         )
         for level in (FindLevel.FULL_DIRECTORY_INFO, FindLevel.ID_FULL_DIRECTORY_INFO)
     },
+    "smb1.write.decode_written": Caller(
+        lambda data: [decode_written(block, 0x1FFFF) for block, _ in _blocks(data)], SMB1_HEADER_SIZE
+    ),
     "smb2.errors.ErrorResponse.symlink": Caller(lambda data: ErrorResponse.decode(data).symlink, SMB2_HEADER_SIZE),
     "smb1.message.decode_chain": Caller(
         lambda data: decode_chain(memoryview(data), data[4] if len(data) > 4 else 0), SMB1_HEADER_SIZE

@@ -8,7 +8,23 @@ from smbfuse.wire.dirlist import DirectoryEntry, encode_page
 from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.fscc import FileInformation
 from smbfuse.wire.record import Record
-from smbfuse.wire.smb1 import control, files, io, levels, listing, names, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import (
+    changes,
+    control,
+    eas,
+    files,
+    io,
+    levels,
+    listing,
+    names,
+    negotiate,
+    nt_transact,
+    posix,
+    session,
+    trans2,
+    transaction,
+    write,
+)
 from smbfuse.wire.smb1.header import Command, Flags, Flags2, Header
 from smbfuse.wire.smb1.message import OEM, UNICODE, Message, encode_message
 from smbfuse.wire.smb2 import breaks, create
@@ -129,6 +145,14 @@ def _smb1_structures() -> Iterator[tuple[str, bytes]]:
         trans2.QueryFsRequest,
         trans2.SetFsRequest,
         trans2.EaErrorResponse,
+        changes.SetFileRequest,
+        changes.SetStandard,
+        nt_transact.IoctlSetup,
+        nt_transact.QuerySecurityResponse,
+        nt_transact.SecurityRequest,
+        posix.PosixOpenRequest,
+        posix.PosixOpenResponse,
+        posix.PosixUnlinkRequest,
     ):
         yield f"smb1.{record.__module__.rpartition('.')[2]}.{record.__name__}.decode", _counted(record)
     for strings, label in ((UNICODE, "UNICODE"), (OEM, "OEM")):
@@ -152,6 +176,11 @@ def _smb1_structures() -> Iterator[tuple[str, bytes]]:
     page = id_full.pack(0, *_TIMES, 5, 4096, 0x20, len(name), 0, 77) + name
     yield "smb1.listing.decode_oem_page[ID_FULL_DIRECTORY_INFO]", page
     yield "smb1.levels.decode_unix_link", UNICODE.encode("../größe", 0)
+    attributes = [fscc_ea.ExtendedAttribute("user.größe", b"value"), fscc_ea.ExtendedAttribute("b", b"")]
+    yield "smb1.eas.decode_list", eas.encode_list(attributes)
+    for strings in (UNICODE, OEM):
+        yield "smb1.changes.Smb1RenameInformation.decode", changes.Smb1RenameInformation(True, "größe").encode(strings)
+        yield "smb1.changes.SetPathRequest.decode", changes.SetPathRequest(0x101, "\\größe").encode(strings)
 
 
 def _smb1(message: Message, *, reply: bool = False, unicode: bool = True) -> bytes:
@@ -168,6 +197,7 @@ _FUNCTIONS = {
         "files.decode_create_response",
         "negotiate.decode_negotiate_response",
         "io.decode_read",
+        "write.decode_written",
     ),
 }
 
@@ -186,10 +216,22 @@ def _smb1_messages() -> Iterator[tuple[str, bytes]]:
         (files.NtCreateResponse(0, 5, 1, *_TIMES, 0x20, 4096, 5, 0, 0, 0), True),
         (names.QueryInformationRequest("\\größe"), False),
         (names.QueryInformationResponse(0x20, 7, 5), True),
+        (names.SetInformationRequest(0x21, 7, "\\größe"), False),
+        (names.CreateDirectoryRequest("\\größe"), False),
+        (names.DeleteDirectoryRequest("\\größe"), False),
+        (names.DeleteRequest(6, "\\größe"), False),
+        (names.RenameRequest(0x16, "\\größe", "\\b"), False),
+        (names.NtRenameRequest(0x16, 0x103, "\\größe", "\\b"), False),
         (files.QueryInformationDiskRequest(), False),
         (files.QueryInformationDiskResponse(1000, 8, 512, 500), True),
         (io.ReadRequest.at(5, 1 << 33, 60000), False),
         (io.ReadResponse(0xFFFF, 0, b"\0", b"data"), True),
+        (write.WriteRequest(5, 7, 0, 0, 0, 1, b"\0", b"data"), False),
+        (write.WriteRequest(5, 7, 0, 0, 0, None, b"", b"data"), False),
+        (write.WriteResponse(70000, 0), True),
+        (write.FlushRequest(5), False),
+        (write.SetEndRequest(5, 7), False),
+        (write.SetInformation2Request(5, 1, 2, 3, 4, 5, 6), False),
         (negotiate.NegotiateRequest(("NT LM 0.12", "LANMAN1.0")), False),
         (negotiate.CoreNegotiateResponse(0xFFFF), True),
         (negotiate.LanmanNegotiateResponse(2, 3, 4356, 50, 1, 3, 7, 1, 1, -60, bytes(8), "GROUP"), True),
@@ -232,6 +274,7 @@ def _smb1_messages() -> Iterator[tuple[str, bytes]]:
         (transaction.TransactionPart(Command.TRANSACTION2, 5, 4, b"param", 0, b"data", 0), True),
         (transaction.TransactionPart(Command.NT_TRANSACT, 5, 4, b"param", 0, b"data", 0, setup=(1, 2)), True),
         (transaction.NtTransactRequest(2, bytes(8), b"param", b"data", 5, 4, 10, 4096), False),
+        (transaction.NtTransactSecondary(5, 8, b"", 5, b"data", 4), False),
     ):
         cls, module = type(message), type(message).__module__.rpartition(".")[2]
         for unicode in (True, False):

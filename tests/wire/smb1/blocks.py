@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from smbfuse.status import NtStatus
 from smbfuse.wire.record import Record
-from smbfuse.wire.smb1 import control, files, io, names, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import changes, control, files, io, names, negotiate, session, trans2, transaction, write
 from smbfuse.wire.smb1.header import PROTOCOL, Command, Flags2, Header
 from smbfuse.wire.smb1.message import Block, Strings, decode_message
 from tests.fuzz.gather import messages
@@ -15,14 +15,22 @@ OWN_CAPTURES: Final = Path(__file__).parents[2] / "data" / "pcaps"
 SHARED_CAPTURES: Final = Path(__file__).parents[4] / "shared" / "pcaps"
 
 REQUESTS: Final[dict[int, Any]] = {
+    Command.CREATE_DIRECTORY: names.CreateDirectoryRequest.decode_block,
+    Command.DELETE_DIRECTORY: names.DeleteDirectoryRequest.decode_block,
     Command.CLOSE: files.CloseRequest.decode_block,
+    Command.FLUSH: write.FlushRequest.decode_block,
+    Command.DELETE: names.DeleteRequest.decode_block,
+    Command.RENAME: names.RenameRequest.decode_block,
     Command.QUERY_INFORMATION: names.QueryInformationRequest.decode_block,
+    Command.SET_INFORMATION: names.SetInformationRequest.decode_block,
+    Command.SET_INFORMATION2: write.SetInformation2Request.decode_block,
     Command.LOCKING_ANDX: control.LockingRequest.decode_block,
     Command.TRANSACTION: transaction.TransactionRequest.decode_block,
     Command.TRANSACTION_SECONDARY: transaction.TransactionSecondary.decode_block,
     Command.ECHO: control.EchoMessage.decode_block,
     Command.OPEN_ANDX: files.OpenAndxRequest.decode_block,
     Command.READ_ANDX: io.ReadRequest.decode_block,
+    Command.WRITE_ANDX: write.WriteRequest.decode_block,
     Command.TRANSACTION2: transaction.TransactionRequest.decode_block,
     Command.TRANSACTION2_SECONDARY: transaction.TransactionSecondary.decode_block,
     Command.FIND_CLOSE2: trans2.FindClose2Request.decode_block,
@@ -33,8 +41,10 @@ REQUESTS: Final[dict[int, Any]] = {
     Command.TREE_CONNECT_ANDX: session.TreeConnectRequest.decode_block,
     Command.QUERY_INFORMATION_DISK: files.QueryInformationDiskRequest.decode_block,
     Command.NT_TRANSACT: transaction.NtTransactRequest.decode_block,
+    Command.NT_TRANSACT_SECONDARY: transaction.NtTransactSecondary.decode_block,
     Command.NT_CREATE_ANDX: files.NtCreateRequest.decode_block,
     Command.NT_CANCEL: control.NtCancelRequest.decode_block,
+    Command.NT_RENAME: names.NtRenameRequest.decode_block,
 }
 RESPONSES: Final[dict[int, Any]] = {
     Command.CLOSE: files.EmptyResponse.decode_block,
@@ -43,6 +53,7 @@ RESPONSES: Final[dict[int, Any]] = {
     Command.ECHO: control.EchoMessage.decode_block,
     Command.OPEN_ANDX: files.decode_open_response,
     Command.READ_ANDX: io.ReadResponse.decode_block,
+    Command.WRITE_ANDX: write.WriteResponse.decode_block,
     Command.TRANSACTION2: transaction.TransactionPart.decode_block,
     Command.TREE_DISCONNECT: session.TreeDisconnectMessage.decode_block,
     Command.NEGOTIATE: negotiate.decode_negotiate_response,
@@ -59,7 +70,9 @@ PARAMETERS: Final[dict[int, type[Any]]] = {
     trans2.Subcommand.QUERY_FS_INFORMATION: trans2.QueryFsRequest,
     trans2.Subcommand.SET_FS_INFORMATION: trans2.SetFsRequest,
     trans2.Subcommand.QUERY_PATH_INFORMATION: trans2.QueryPathRequest,
+    trans2.Subcommand.SET_PATH_INFORMATION: changes.SetPathRequest,
     trans2.Subcommand.QUERY_FILE_INFORMATION: trans2.QueryFileRequest,
+    trans2.Subcommand.SET_FILE_INFORMATION: changes.SetFileRequest,
 }
 WITH_DATA: Final = {NtStatus.SUCCESS, NtStatus.MORE_PROCESSING_REQUIRED, NtStatus.BUFFER_OVERFLOW}
 

@@ -35,6 +35,13 @@ HABITS = {
     ("own-torture-raw.open", Command.OPEN_ANDX): "smbtorture fills the reserved byte of the last AndX part of a chain",
     ("own-torture-raw.open", Command.NT_CREATE_ANDX): "smbtorture fills the reserved byte of the last AndX part",
     ("own-openandx-samba", Command.TRANSACTION2): "impacket's client aligns nothing",
+    ("own-openandx-samba", Command.DELETE): "impacket's client ends a name twice",
+    ("own-torture-base.attr", Command.SET_INFORMATION): "Samba's client sends a second, empty name",
+    ("own-impacket-torture-base.attr", Command.SET_INFORMATION): "Samba's client sends a second, empty name",
+    ("own-node-torture-base.attr", Command.SET_INFORMATION): "Samba's client sends a second, empty name",
+    ("own-torture-base.openattr", Command.SET_INFORMATION): "Samba's client sends a second, empty name",
+    ("own-torture-raw.open", Command.SET_INFORMATION): "Samba's client sends a second, empty name",
+    ("own-smbclient-NT1", Command.SET_INFORMATION): "Samba's client sends a second, empty name",
     ("own-legacy-LANMAN2", Command.TRANSACTION2): "smbclient's FIND_NEXT2 of LANMAN days pads with what lay there",
 }
 

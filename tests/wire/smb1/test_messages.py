@@ -10,8 +10,25 @@ from hypothesis import strategies as st
 from smbfuse.errors import DecodeError, NotFound
 from smbfuse.wire.dirlist import DirectoryEntry
 from smbfuse.wire.fscc import FileBasicInformation, FileStandardInformation
+from smbfuse.wire.fscc_ea import ExtendedAttribute
 from smbfuse.wire.record import Record
-from smbfuse.wire.smb1 import control, files, io, levels, listing, names, negotiate, session, trans2, transaction
+from smbfuse.wire.smb1 import (
+    changes,
+    control,
+    eas,
+    files,
+    io,
+    levels,
+    listing,
+    names,
+    negotiate,
+    nt_transact,
+    posix,
+    session,
+    trans2,
+    transaction,
+    write,
+)
 from smbfuse.wire.smb1.header import Command, Header, decode_header, encode_header
 from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.message import OEM, UNICODE, Block, Strings, Tail, decode_message, encode_message
@@ -47,9 +64,20 @@ def messages(text: Any) -> dict[Any, Any]:
         files.CloseRequest: st.tuples(U16, U32),
         names.QueryInformationRequest: st.tuples(text),
         names.QueryInformationResponse: st.tuples(U16, U32, U32),
+        names.SetInformationRequest: st.tuples(U16, U32, text),
+        names.CreateDirectoryRequest: st.tuples(text),
+        names.DeleteDirectoryRequest: st.tuples(text),
+        names.DeleteRequest: st.tuples(U16, text),
+        names.RenameRequest: st.tuples(U16, text, text),
+        names.NtRenameRequest: st.tuples(U16, U16, text, text),
         files.QueryInformationDiskRequest: st.tuples(),
         files.QueryInformationDiskResponse: st.tuples(U16, U16, U16, U16),
         io.ReadRequest: st.tuples(U16, U32, U16, U16, U32, U16, st.none() | U32),
+        write.WriteRequest: st.tuples(U16, U32, U32, U16, U16, st.none() | U32, st.binary(max_size=3), BLOB),
+        write.WriteResponse: st.tuples(U32, U16),
+        write.FlushRequest: st.tuples(U16),
+        write.SetEndRequest: st.tuples(U16, U32),
+        write.SetInformation2Request: st.tuples(*[U16] * 7),
         control.EchoMessage: st.tuples(U16, BLOB),
         control.NtCancelRequest: st.tuples(),
         control.LockingRequest: st.tuples(U16, U8, U8, U32, U16, U16, BLOB),
@@ -103,6 +131,32 @@ def test_the_hot_read_request_is_the_cold_one(fid: int, offset: int, length: int
     assert io.encode_read(fid, offset, length) == io.ReadRequest.at(fid, offset, length).encode_block(32, OEM)
 
 
+@given(fid=U16, offset=U64, length=st.integers(0, 0x1FFFF), large_files=st.booleans())
+def test_the_hot_write_request_is_the_cold_one_without_its_data(
+    fid: int, offset: int, length: int, large_files: bool
+) -> None:
+    offset = offset if large_files else offset & 0xFFFFFFFF
+    hot = write.Write(fid, offset, length, large_files).encode_block(32, OEM)
+    high = offset >> 32 if large_files else None
+    cold = write.WriteRequest(fid, offset & 0xFFFFFFFF, 0, 0, 0, high, b"\0", bytes(length)).encode_block(32, OEM)
+    assert hot + bytes(length) == cold
+    assert 32 + len(hot) <= write.WRITE_OVERHEAD
+
+
+@given(count=st.integers(0, 0x1FFFF), more=st.integers(0, 0x1FFFF))
+def test_what_was_written_is_counted_in_as_many_bits_as_were_sent(count: int, more: int) -> None:
+    block = block_of(write.WriteResponse(count, 0xFFFF), OEM)
+    length = count + more
+    assert write.decode_written(block, length) == (count if length > 0xFFFF else count & 0xFFFF)
+
+
+def test_more_written_than_was_sent_is_refused() -> None:
+    with pytest.raises(DecodeError):
+        write.decode_written(block_of(write.WriteResponse(11, 0), OEM), 10)
+    with pytest.raises(DecodeError):
+        write.decode_written(block_of(files.EmptyResponse(), OEM), 10)
+
+
 @given(data=st.binary(max_size=200_000) | st.integers(65_500, 65_600).map(bytes), pad=st.binary(max_size=3))
 def test_the_hot_read_response_is_the_cold_one(data: bytes, pad: bytes) -> None:
     pad = pad if data else b""
@@ -145,6 +199,12 @@ def test_nt_transactions_survive(parameters: bytes, data: bytes, setup: int) -> 
     assert transaction.NtTransactRequest.decode_block(block_of(message, UNICODE), UNICODE) == message
 
 
+@given(BLOB, BLOB)
+def test_secondary_nt_transactions_survive(parameters: bytes, data: bytes) -> None:
+    message = transaction.NtTransactSecondary(1000, 2000, parameters, 3, data, 4)
+    assert transaction.NtTransactSecondary.decode_block(block_of(message, UNICODE), UNICODE) == message
+
+
 @pytest.mark.parametrize("strings", [UNICODE, OEM], ids=["unicode", "oem"])
 @given(data=st.data())
 def test_parameters_survive(strings: Strings, data: st.DataObject) -> None:
@@ -153,6 +213,8 @@ def test_parameters_survive(strings: Strings, data: st.DataObject) -> None:
         trans2.FindFirst2Request(*data.draw(st.tuples(U16, U16, U16, U16, U32)), name),
         trans2.FindNext2Request(*data.draw(st.tuples(U16, U16, U16, U32, U16)), name),
         trans2.QueryPathRequest(data.draw(U16), name),
+        changes.SetPathRequest(data.draw(U16), name),
+        changes.Smb1RenameInformation(data.draw(st.booleans()), name),
     ):
         assert type(value).decode(value.encode(strings), strings) == value
 
@@ -167,12 +229,61 @@ def test_levels_survive(data: st.DataObject) -> None:
         levels.UnixInfo(*data.draw(st.tuples(U16, U16, U64))),
         levels.PosixFsInfo(*data.draw(st.tuples(U32, U32, *[U64] * 6))),
         levels.InfoAllocation(*data.draw(st.tuples(*[U32] * 4, U16))),
+        changes.SetFileRequest(*data.draw(st.tuples(U16, U16))),
+        changes.SetStandard(*data.draw(st.tuples(*[U16] * 6))),
+        posix.PosixOpenRequest(*data.draw(st.tuples(U32, U32, U64, U16))),
+        posix.PosixOpenResponse(*data.draw(st.tuples(U16, U16, U32, U16))),
+        posix.PosixUnlinkRequest(data.draw(U16)),
+        nt_transact.SecurityRequest(*data.draw(st.tuples(U16, U32))),
+        nt_transact.IoctlSetup(*data.draw(st.tuples(U32, U16, U8, U8))),
+        nt_transact.QuerySecurityResponse(data.draw(U32)),
     ]
     for value in values:
         assert type(value).decode(value.encode()) == value
     basic, standard = FileBasicInformation(1, 2, 3, 4, 5), FileStandardInformation(6, 7, 8, 0, 1)
     whole = levels.QueryFileAllInfo(basic, standard, data.draw(U32), data.draw(NAMES[UNICODE]))
     assert levels.QueryFileAllInfo.decode(whole.encode(UNICODE), UNICODE) == whole
+
+
+EA_NAMES = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), min_size=1, max_size=60)
+
+
+@given(st.lists(st.builds(ExtendedAttribute, EA_NAMES, BLOB, U8), max_size=5))
+def test_lists_of_extended_attributes_survive(attributes: list[ExtendedAttribute]) -> None:
+    assert eas.decode_list(eas.encode_list(attributes)) == attributes
+
+
+def test_a_list_of_extended_attributes_as_samba_sends_it() -> None:
+    listed = bytes.fromhex("11000000 00 03 0500 666f6f00 6669727374")
+    assert eas.decode_list(listed + bytes(3)) == [ExtendedAttribute("foo", b"first")]
+
+
+@pytest.mark.parametrize("listed", [b"\0\0\0\0", b"\4\0\0\0"])
+def test_no_extended_attributes_in_either_spelling(listed: bytes) -> None:
+    assert eas.decode_list(listed) == []
+
+
+@pytest.mark.parametrize(
+    "listed", ["", "03000000", "05000000", "0500000000", "0d000000 00 03 0500 666f6f00", "09000000 00 ff 0000 61"]
+)
+def test_extended_attributes_that_lie_outside_of_their_list_are_refused(listed: str) -> None:
+    with pytest.raises(DecodeError):
+        eas.decode_list(bytes.fromhex(listed))
+
+
+@pytest.mark.parametrize(
+    "attribute", [ExtendedAttribute("", b""), ExtendedAttribute("a" * 256, b""), ExtendedAttribute("a", bytes(65536))]
+)
+def test_what_can_be_no_extended_attribute_is_not_sent(attribute: ExtendedAttribute) -> None:
+    with pytest.raises(ValueError, match="extended attribute"):
+        eas.encode_list([attribute])
+
+
+def test_what_is_not_changed_is_all_ones() -> None:
+    unchanged = posix.unix_changes(permissions=0o640)
+    assert unchanged.permissions == 0o640
+    assert unchanged.end_of_file == unchanged.uid == unchanged.gid == unchanged.last_modification_time == 2**64 - 1
+    assert len(unchanged.encode()) == 100
 
 
 INFO = levels.InfoStandard(1, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -281,3 +392,43 @@ def test_whatever_the_bytes_a_value_or_a_refusal(data: bytes) -> None:
         except DecodeError:
             continue
         assert blocks[0].command == command
+
+
+def write_refused(words: str, data: str = "") -> bytes:
+    header = encode_header(Header(Command.WRITE_ANDX, 0, 0, 0, 0, bytes(8), 0, 0, 0, 0))
+    body = bytes.fromhex("ff000000" + words)
+    content = bytes.fromhex(data)
+    return header + bytes((len(body) // 2,)) + body + len(content).to_bytes(2, "little") + content
+
+
+@pytest.mark.parametrize(
+    "words, data",
+    [
+        ("0100 00000000 00000000 0000 0000 0000 0400 3a00", "61626364"),  # one byte before the data block
+        ("0100 00000000 00000000 0000 0000 0000 0500 3b00", "61626364"),  # beyond the end
+        ("0100 00000000 00000000 0000 0000 0100 0400 3b00", "61626364"),  # 64 KiB beyond the end
+        ("0100 00000000", ""),
+    ],
+)
+def test_data_of_a_write_that_lies_outside_of_its_message_is_refused(words: str, data: str) -> None:
+    _, (block,) = decode_message(memoryview(write_refused(words, data)))
+    with pytest.raises(DecodeError):
+        write.WriteRequest.decode_block(block, OEM)
+
+
+def test_a_name_behind_another_buffer_format_is_refused() -> None:
+    message = names.DeleteRequest(6, "a")
+    header = Header(message.command, 0, 0, 0, 0, bytes(8), 0, 0, 0, 0)
+    pdu = encode_message(header, (message,), OEM)
+    pdu[-3] = 5
+    _, (block,) = decode_message(memoryview(pdu))
+    with pytest.raises(DecodeError, match="buffer format 0x05"):
+        names.DeleteRequest.decode_block(block, OEM)
+
+
+def test_a_write_with_data_is_not_taken_for_a_new_end() -> None:
+    block = block_of(write.SetEndRequest(1, 2), OEM)
+    words = bytearray(block.words)
+    words[2] = 1
+    with pytest.raises(DecodeError):
+        write.SetEndRequest.decode_block(replace(block, words=memoryview(words)), OEM)

@@ -57,6 +57,12 @@ REQUEST_FIELDS: Final[dict[int, Row]] = {
         "smb.offset": lambda v: v.offset,
         "smb.offset_high": lambda v: v.offset_high,
     },
+    Command.WRITE_ANDX: {
+        "smb.data_len_low": lambda v: len(v.data) & 0xFFFF,
+        "smb.data_len_high": lambda v: len(v.data) >> 16,
+        "smb.offset": lambda v: v.offset,
+        "smb.offset_high": lambda v: v.offset_high,
+    },
     Command.NT_CREATE_ANDX: {
         "smb.impersonation.level": lambda v: v.impersonation_level,
     },
@@ -83,7 +89,11 @@ RESPONSE_FIELDS: Final[dict[int, Row]] = {
         "smb.service": lambda v: v.service,
         "smb.native_fs": lambda v: v.native_file_system,
     },
-    Command.READ_ANDX: {"smb.data_len_low": lambda v: len(v.data) & 0xFFFF},
+    Command.READ_ANDX: {
+        "smb.data_len_low": lambda v: len(v.data) & 0xFFFF,
+        "smb.data_len_high": lambda v: len(v.data) >> 16,
+    },
+    Command.WRITE_ANDX: {"smb.count_low": lambda v: v.count & 0xFFFF, "smb.count_high": lambda v: v.count >> 16},
     Command.NT_CREATE_ANDX: {"smb.create.action": lambda v: v.create_disposition},
     Command.TRANSACTION2: _TRANSACTION,
     Command.TRANSACTION: _TRANSACTION,
