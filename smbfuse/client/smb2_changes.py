@@ -30,7 +30,7 @@ from smbfuse.client.smb2_stat import query_point, with_kind
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
 from smbfuse.errors import StatusError
-from smbfuse.share import Caching, Change, FileStat, GrantHolder, Kind
+from smbfuse.share import Caching, Change, Features, FileStat, GrantHolder, Kind
 from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import ns_to_filetime
 from smbfuse.wire.fscc import FileAttributes, FileBasicInformation, FileInformation
@@ -80,6 +80,8 @@ async def remove(tree: Smb2Tree, path: str, kind: Kind, holder: GrantHolder | No
         options |= CreateOptions.DIRECTORY_FILE
     elif kind is not Kind.SYMLINK:  # Windows has symlinks that are folders
         options |= CreateOptions.NON_DIRECTORY_FILE
+    if holder is not None and await _keep_deleting(tree, path, options, holder):
+        return
     created, (reply,) = await _perform(tree, path, Access.DELETE, options, (_GOES,), holder)
     if reply.status == NtStatus.CANNOT_DELETE and created.file_attributes & FileAttributes.READONLY:
         attributes = created.file_attributes
@@ -92,6 +94,28 @@ async def remove(tree: Smb2Tree, path: str, kind: Kind, holder: GrantHolder | No
             raise status.error(reply.status, Command.SET_INFO.name, path) from None
         reply = replies[1]
     succeeded(reply, Command.SET_INFO, path)
+
+
+async def _keep_deleting(tree: Smb2Tree, path: str, options: CreateOptions, holder: GrantHolder) -> bool:
+    """Remove a file that is open to write, by a handle that is kept (see `smb2_nameless`); False: it is none such.
+
+    Cost: none if nothing is open to write; else 1 round trip, 2 for a file that turns out not to be.
+    """
+    if Features.POSIX not in tree.manner.features or not tree.nameless.writing:
+        return False
+    asking = tree.grants.ask(tree, path, holder, Caching.NONE)
+    create = tree.create(path, Access.DELETE, options | CreateOptions.DELETE_ON_CLOSE, asking=asking)
+    try:
+        (reply,) = await tree.opening(path, (create,), asking)
+    except StatusError as error:
+        if error.status not in (NtStatus.INVALID_PARAMETER, NtStatus.CANNOT_DELETE):
+            raise
+        return False  # the key of another name, or a protected file: these take more than one request
+    created = CreateResponse.decode(reply.element)
+    if not tree.nameless.keep(tree.opened(created).file_id, created.file_id):
+        tree.grants.closed(created.file_id)
+        await tree.ask(smb2_requests.close(created.file_id), path)
+    return True
 
 
 async def rename(tree: Smb2Tree, source: str, target: str, *, replace: bool, holder: GrantHolder | None) -> None:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Smb2File:
     """One open file. Implements `share.OpenFile`."""
 
-    def __init__(self, tree: Smb2Tree, created: CreateResponse, path: str) -> None:
+    def __init__(self, tree: Smb2Tree, created: CreateResponse, path: str, *, writes: bool) -> None:
         self.stat = tree.opened(created)
+        self._writes = self.stat.file_id if writes else 0  # the file's number on disk; 0: not open to write, or unknown
         self.created = created.create_action == CreateAction.CREATED
         self.first: memoryview | None = None
         self._tree = tree
@@ -33,6 +34,8 @@ class Smb2File:
         self._path = path
         self._closed = False
         tree.grants.delivered(created.file_id)
+        if self._writes:
+            tree.nameless.opened(self._writes)
 
     def __repr__(self) -> str:
         return f"<Smb2File {self._path!r} {'closed' if self._closed else self._file_id.hex()}>"
@@ -109,6 +112,8 @@ class Smb2File:
         if not self._closed:
             self._closed = True
             self._tree.close(self._file_id)
+            if self._writes:
+                self._tree.nameless.closed(self._writes)
 
 
 def _cut(data: Sequence[Buffer], most: int) -> tuple[list[Buffer], int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from smbfuse import status
 from smbfuse.client import smb2_requests
 from smbfuse.client.smb2_grants import lease_of_nobody
+from smbfuse.client.smb2_nameless import Nameless
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import DecodeError
@@ -69,6 +70,7 @@ class Smb2Tree:
         self.sizes = sizes
         self.folders: dict[str, bytes] = {}  # keys of the leases that listings hold, by path
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
+        self.nameless = Nameless(self.close)
         self.reparse_points: bool | None = None  # whether it keeps any: None until one was seen, made or refused
 
     def __repr__(self) -> str:

@@ -1,11 +1,11 @@
 """Names that go: unlink, rmdir, and files that live on without a name while a program has them open.
 
-A server with POSIX semantics keeps such a file by itself. Any other keeps its name taken until the last handle is
-closed, so that nothing else could be made under it, its folder not be removed, and who looks would still see it. There
-the file is first renamed to a name of its own, `.smbfuse-` and 16 random hexadecimal digits, which is shown to nobody
-here; then it is removed, which the server carries out at the last close, or when we die. The place for such names is
-the root of the share, where they are in no folder's way; their own folder where the root cannot be written, or is on
-another disk.
+A server with POSIX semantics keeps such a file by itself; one that may be written is not left to it, because Samba sets
+neither size nor times of what has no name. Any other keeps its name taken until the last handle is closed, so that
+nothing else could be made under it, its folder not be removed, and who looks would still see it. There the file is
+first renamed to a name of its own, `.smbfuse-` and 16 random hexadecimal digits, which is shown to nobody here; then it
+is removed, which the server carries out at the last close, or when we die. The place for such names is the root of the
+share, where they are in no folder's way; their own folder where the root cannot be written, or is on another disk.
 """
 
 import logging
@@ -96,7 +96,9 @@ class Removal:
 
     def is_in_use(self, home: ShareRoot, node: Node) -> bool:
         """Tell whether a file must be hidden before its name can be taken away."""
-        return Features.POSIX not in home.share.features and self._files.is_open(node)
+        if Features.POSIX in home.share.features:
+            return self._files.is_written(node)
+        return self._files.is_open(node)
 
     async def hide(self, place: Place, node: Node) -> Hidden:
         """Give a file a name that is shown to nobody; to be followed by `finish`, or by `show_again`.

@@ -62,6 +62,7 @@ class CreateOptions(IntFlag):
 
     DIRECTORY_FILE = 0x1
     NON_DIRECTORY_FILE = 0x40
+    DELETE_ON_CLOSE = 0x1000
     OPEN_REPARSE_POINT = 0x200000
 
 
