@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from smbfuse.client.smb1_oplocks import Oplocks
 from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.config import Login, Sec, Secret
 from smbfuse.engine.dialect import Cipher, SigningAlgorithm
@@ -23,8 +24,8 @@ from smbfuse.security.signing import Md5Mac
 from smbfuse.share import Caching
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
-from smbfuse.wire.smb1 import control, files, io, trans2
-from smbfuse.wire.smb1.header import SIGNATURE_OFFSET, Flags, decode_header
+from smbfuse.wire.smb1 import control, files, io, trans2, write
+from smbfuse.wire.smb1.header import SIGNATURE_OFFSET, UNSOLICITED_MID, Flags, decode_header
 from smbfuse.wire.smb1.header import Command as Command1
 from smbfuse.wire.smb1.header import Header as Header1
 from smbfuse.wire.smb1.message import UNICODE, encode_message
@@ -46,6 +47,7 @@ from tests.fuzz.decoders import Target
 from tests.support.server_protection import ServerProtection
 
 if TYPE_CHECKING:
+    from smbfuse.client.connection import Connection
     from smbfuse.client.smb2_tree import Smb2Tree
 
 SESSION_KEY: Final = bytes(range(16))
@@ -142,12 +144,20 @@ def _dialogue(make: Callable[[], Engine], answer: Answer) -> tuple[bytes, frozen
             for reply in answer(memoryview(b"".join(pdu))[nbss.HEADER_SIZE :]):
                 stream += nbss.frame(len(reply)) + reply
                 engine.arrived(memoryview(bytearray(reply)))
-        if isinstance(engine, Smb2Engine) and _BREAK not in stream and all(exchange.done for exchange in exchanges):
-            notice = Header(Command.OPLOCK_BREAK, UNSOLICITED, flags=HeaderFlags.SERVER_TO_REDIR).encode() + _BREAK
+        notice = _break_notice(engine)
+        if notice not in stream and all(exchange.done for exchange in exchanges):
             stream += nbss.frame(len(notice)) + notice
             engine.arrived(memoryview(bytearray(notice)))
     assert all(exchange.done and exchange.error is None for exchange in exchanges), exchanges
     return stream, frozenset(_bytes_of(reply) for exchange in exchanges for reply in exchange.replies)
+
+
+def _break_notice(engine: Engine) -> bytes:
+    """Return the message with which a server takes back what it granted."""
+    if isinstance(engine, Smb2Engine):
+        return Header(Command.OPLOCK_BREAK, UNSOLICITED, flags=HeaderFlags.SERVER_TO_REDIR).encode() + _BREAK
+    unsolicited = Header1(Command1.LOCKING_ANDX, 0, 0, 0, 0xFFFF, bytes(8), 1, 0xFFFF, 0, UNSOLICITED_MID)
+    return bytes(encode_message(unsolicited, (_SMB1_BREAK,), UNICODE))
 
 
 def _bytes_of(reply: Any) -> bytes:
@@ -163,7 +173,9 @@ def _submit(engine: Engine) -> list[Exchange[Any]]:
         exchanges += [engine.submit(requests, bulk=bulk) for requests, bulk in _SMB2_REQUESTS]
         exchanges.append(_Caching(engine).open())
         return exchanges
+    _Keeping(engine)
     exchanges += [engine.submit(chain) for chain in _SMB1_CHAINS]
+    exchanges.append(engine.submit((write.Write(5, 0, 8),), payload=(b"some", memoryview(b"data")), bulk=True))
     exchanges.append(engine.transact(_FIND_FIRST, tree=Tree(1, 0)))
     return exchanges
 
@@ -296,6 +308,7 @@ _SMB1_CHAINS: Final = (
     (files.OpenAndxRequest(1, 0x40, 0x16, 0, 0, 1, 0, 0, "\\größe"), io.ReadRequest.at(0, 0, 4096)),
     (files.CloseRequest(5, 0),),
 )
+_SMB1_BREAK: Final = control.LockingRequest(5, control.OPLOCK_RELEASE, control.BREAK_TO_LEVEL_II, 0, 0, 0, b"")
 _FIND_FIRST: Final = TransactionRequest(
     Command1.TRANSACTION2,
     (trans2.Subcommand.FIND_FIRST2,),
@@ -310,6 +323,30 @@ _FOUND: Final = (
     TransactionPart(Command1.TRANSACTION2, 10, 80, trans2.FindFirst2Response(1, 1, 1, 0, 0).encode(), 0, bytes(40), 0),
     TransactionPart(Command1.TRANSACTION2, 10, 80, b"", 10, bytes(40), 40),
 )
+
+
+class _Keeping:
+    """Somebody who has a file open with a batch oplock, and gives up what a break takes back."""
+
+    key = b""
+
+    def __init__(self, engine: Smb1Engine) -> None:
+        self._oplocks = Oplocks(cast("Connection", self), engine, enabled=True)
+        with self._oplocks.opening():
+            self._oplock = self._oplocks.opened(Tree(1, 0), 5, self, _EVERYTHING, files.OplockLevel.BATCH)
+
+    def post(self) -> None:
+        """Have nothing to do: the feeder asks the engine what is to be sent."""
+
+    def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
+        self._oplocks.answer(self, remaining)
+
+    def lost(self) -> None:
+        assert self._oplock is not None
+        assert self._oplock.caching is Caching.NONE
+
+
+_EVERYTHING: Final = Caching.READ | Caching.WRITE | Caching.HANDLE
 
 
 def _smb1(*, sign: bool = False) -> Smb1Engine:
@@ -336,6 +373,8 @@ class _Smb1Server:
                 [files.OpenAndxResponse(5, 0x20, 7, 4, 0, 0, 0, 1), io.ReadResponse(0xFFFF, 0, b"\0", b"data")]
             ],
             int(Command1.CLOSE): [[files.EmptyResponse()]],
+            int(Command1.WRITE_ANDX): [[write.WriteResponse(8, 0)]],
+            int(Command1.LOCKING_ANDX): [],
             int(Command1.TRANSACTION2): [[part] for part in _FOUND],
         }
         answers = []
