@@ -72,10 +72,11 @@ def creation_differs(before: FileStat, after: FileStat) -> bool:
     """
     if before.created_ns is None or after.created_ns is None or before.created_ns == after.created_ns:
         return False
-    return not (_creation_is_derived(before) and _creation_is_derived(after))
+    return not (creation_is_derived(before) and creation_is_derived(after))
 
 
-def _creation_is_derived(stat: FileStat) -> bool:
+def creation_is_derived(stat: FileStat) -> bool:
+    """Tell whether a creation time is the earliest of the other times, so that it may be no more than that."""
     others = (stat.accessed_ns, stat.written_ns, stat.changed_ns)
     return stat.created_ns == min((time for time in others if time is not None), default=None)
 

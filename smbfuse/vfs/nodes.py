@@ -182,7 +182,7 @@ class NodeTable:
         """
         known = node.known()
         asked = Asked(next(self._questions), known.asked.at if at is None else at)
-        node.record = pack(asked, known.generation, refined(stat, known.stat), known.name)
+        node.record = pack(asked, known.generation, stat if at is None else refined(stat, known.stat), known.name)
 
     def doubt(self, node: Node) -> None:
         """Have a node's attributes asked for again: we have changed them and do not know how."""

@@ -18,7 +18,7 @@ import trio
 
 from smbfuse.config import ModeChanges, View
 from smbfuse.errors import Denied, SmbError
-from smbfuse.share import Attributes, Change, Features, FileStat, Kind
+from smbfuse.share import Attributes, Change, Features, FileStat, Kind, creation_is_derived
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.lookup import Lookup, is_server_root
@@ -156,7 +156,7 @@ def _cut(time_ns: int | None) -> int | None:
 
 def _changed(stat: FileStat, change: Change) -> FileStat:
     """Return what a file is after a change whose answer does not say."""
-    return stat._replace(
+    changed = stat._replace(
         accessed_ns=stat.accessed_ns if change.accessed_ns is None else change.accessed_ns,
         written_ns=stat.written_ns if change.written_ns is None else change.written_ns,
         attributes=stat.attributes if change.attributes is None else change.attributes | stat.attributes & ~_SETTABLE,
@@ -164,3 +164,6 @@ def _changed(stat: FileStat, change: Change) -> FileStat:
         uid=stat.uid if change.uid is None else change.uid,
         gid=stat.gid if change.gid is None else change.gid,
     )
+    # A creation time that was the earliest of the others may have been derived from them, and moved with them: what it
+    # is now nobody has said, and a guess would be taken for another file's.
+    return changed._replace(created_ns=None) if creation_is_derived(stat) else changed
