@@ -20,16 +20,20 @@ Servers' answers, as tried on Samba 4.17 and 4.22 ([MS-FSA] 2.1.5.15.11 where Wi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from smbfuse import status
 from smbfuse.client import smb2_requests
 from smbfuse.client.smb2_links import restore
-from smbfuse.client.smb2_stat import query_point, with_kind
+from smbfuse.client.smb2_stat import look, query_point, with_kind
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
-from smbfuse.errors import StatusError
+from smbfuse.errors import Denied, SmbError, StatusError
 from smbfuse.share import Caching, Change, Features, FileStat, GrantHolder, Kind
 from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import ns_to_filetime
@@ -47,6 +51,8 @@ from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
 if TYPE_CHECKING:
     from smbfuse.client.smb2_tree import Smb2Tree
 
+log = logging.getLogger(__name__)
+
 _SETTABLE: Final = (
     FileAttributes.READONLY
     | FileAttributes.HIDDEN
@@ -56,6 +62,9 @@ _SETTABLE: Final = (
     | FileAttributes.OFFLINE
     | FileAttributes.NOT_CONTENT_INDEXED
 )
+_OWNERS_BITS: Final = 0o700
+UNDO_S: Final = 5.0
+
 _RENAME: Final = Access.DELETE | Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
 _GOES: Final = smb2_requests.set_info(FileInformation.DISPOSITION, FileDispositionInformation(1).encode())
 
@@ -147,7 +156,38 @@ async def link(tree: Smb2Tree, existing: str, path: str) -> None:
 
 
 async def change(tree: Smb2Tree, path: str, wanted: Change, holder: GrantHolder | None) -> FileStat:
-    """Change attributes by path; see `Share.change`.  Cost: 1 round trip: CREATE, SET_INFOs, QUERY_INFO, CLOSE."""
+    """Change attributes by path; see `Share.change`.
+
+    Cost: 1 round trip: CREATE, SET_INFOs, QUERY_INFO, CLOSE. 3 more for the owner's own file that has not all of the
+    owner's mode bits, with the POSIX extensions: Samba lets nobody set its times, or give it to another group.
+    """
+    try:
+        return await _change(tree, path, wanted, holder)
+    except Denied as denied:
+        if Features.POSIX not in tree.manner.features or wanted.size is not None or wanted == Change(mode=wanted.mode):
+            raise  # a file that forbids writing is not cut short, and what is asked of modes is nothing but ownership
+        mode = (await look(tree, path)).mode or 0
+        if mode & _OWNERS_BITS == _OWNERS_BITS:
+            raise
+        try:
+            await _change(tree, path, Change(mode=mode | _OWNERS_BITS), holder)  # only its owner may
+        except Denied:
+            raise denied from None
+    try:
+        return await _change(tree, path, replace(wanted, mode=mode if wanted.mode is None else wanted.mode), holder)
+    except BaseException:
+        with trio.move_on_after(UNDO_S) as patience:
+            patience.shield = True
+            try:
+                await _change(tree, path, Change(mode=mode), holder)
+            except SmbError as error:
+                log.warning(
+                    "the file %r may have the mode %o instead of %o now: %s", path, mode | _OWNERS_BITS, mode, error
+                )
+        raise
+
+
+async def _change(tree: Smb2Tree, path: str, wanted: Change, holder: GrantHolder | None) -> FileStat:
     access, requests = changing(tree, path, wanted)
     access |= Access.FILE_READ_ATTRIBUTES  # and no more: the owner may change the mode of a file with a mode of 0
     created, (*done, told) = await _perform(

@@ -13,7 +13,7 @@ import pytest
 
 from smbfuse.config import Network, Vers
 from smbfuse.errors import Denied, Exists, NotEmpty, NotFound, SmbError, WrongKind
-from smbfuse.share import Change, Creation, DirEntry, Features, FileStat, Kind, OpenIntent, Share
+from smbfuse.share import Caching, Change, Creation, DirEntry, Features, FileStat, Kind, OpenIntent, Share
 from tests.support.connected import PATIENT, connected
 from tests.support.samba import SambaServer, samba_server
 from tests.support.samba_programs import newer_samba
@@ -23,6 +23,21 @@ pytestmark = pytest.mark.samba
 POSIX = {"smb3 unix extensions": "yes"}
 UNTOUCHED = {"create mask": "0777", "directory mask": "0777", "mangled names": "no", "ea support": "yes"}
 MAKE = OpenIntent(write=True, creation=Creation.EXCLUSIVE, mode=0o640)
+
+
+class Keeper:
+    """A holder of grants that asks for none."""
+
+    key = b"sixteen bytes on"
+
+    def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
+        """Hear of nothing: nothing is granted."""
+
+    def lost(self) -> None:
+        """Hear that nothing is granted any longer."""
+
+
+KEEPER = Keeper()
 
 NAMES = [
     "back\\slash",
@@ -157,6 +172,47 @@ async def test_every_name_is_possible(share: Share, folder: Path, name: str) -> 
     assert os.listdir(folder) == []
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o604])
+async def test_the_owner_sets_times_whatever_the_mode(share: Share, folder: Path, mode: int) -> None:
+    path = f"{folder.name}/file"
+    await put(share, path, mode=mode)
+    changed = await share.change(path, Change(written_ns=1_500_000_000_000_000_000))
+    assert (changed.written_ns, changed.mode) == (1_500_000_000_000_000_000, mode)
+    seen = (folder / "file").stat()
+    assert (seen.st_mtime_ns, modes.S_IMODE(seen.st_mode)) == (1_500_000_000_000_000_000, mode)
+    changed = await share.change(path, Change(accessed_ns=1_600_000_000_000_000_000, mode=0o640))
+    assert (changed.accessed_ns, changed.mode) == (1_600_000_000_000_000_000, 0o640)
+
+
+async def test_times_of_others_files_are_not_set_and_a_read_only_file_is_not_cut(share: Share, folder: Path) -> None:
+    (folder / "theirs").write_bytes(b"content")
+    os.chmod(folder / "theirs", 0o604)
+    before = (folder / "theirs").stat()
+    await put(share, f"{folder.name}/mine", b"content", mode=0o444)
+    for name, change in (("theirs", Change(written_ns=0)), ("theirs", Change(mode=0)), ("mine", Change(size=0))):
+        with pytest.raises(Denied):
+            await share.change(f"{folder.name}/{name}", change)
+    assert (folder / "theirs").stat() == before
+    assert (folder / "mine").stat().st_size == 7
+
+
+async def test_a_file_that_is_written_goes_with_its_last_handle_and_can_be_changed_until_then(
+    server: SambaServer, share: Share, folder: Path
+) -> None:
+    path = f"{folder.name}/hidden"
+    files = [await share.open(path, OpenIntent(write=True, creation=Creation.IF_ABSENT, holder=KEEPER)) for _ in "12"]
+    await files[0].write(0, [b"content"])
+    await share.remove(path, Kind.FILE, KEEPER)
+    await files[0].aclose()
+    await files[1].change(Change(size=3, written_ns=1_500_000_000_000_000_000))
+    found = await files[1].refresh()
+    assert (found.size, found.written_ns) == (3, 1_500_000_000_000_000_000)
+    assert os.listdir(folder) == ["hidden"]
+    await files[1].aclose()
+    await share.echo()
+    assert os.listdir(folder) == []
+
+
 async def test_case_tells_names_apart(share: Share, folder: Path) -> None:
     await put(share, f"{folder.name}/File", b"1")
     await put(share, f"{folder.name}/file", b"22")
@@ -288,14 +344,17 @@ async def test_a_listing_of_many_pages(share: Share, folder: Path) -> None:
 async def test_what_is_refused_says_why(share: Share, folder: Path) -> None:
     await put(share, f"{folder.name}/file")
     await share.make_directory(f"{folder.name}/sub", 0o755)
-    for call, error in (
-        (share.remove(f"{folder.name}/sub", Kind.FILE), WrongKind),
-        (share.remove(f"{folder.name}/file", Kind.DIRECTORY), WrongKind),
-        (share.make_directory(f"{folder.name}/file", 0o755), Exists),
-        (share.open(f"{folder.name}/sub", MAKE), WrongKind),
-        (share.open(f"{folder.name}/sub", OpenIntent()), WrongKind),
-        (share.open_directory(f"{folder.name}/file"), WrongKind),
-        (share.stat(f"{folder.name}/file/below"), SmbError),
-    ):
-        with pytest.raises(error):
-            await call
+    with pytest.raises(WrongKind):
+        await share.remove(f"{folder.name}/sub", Kind.FILE)
+    with pytest.raises(WrongKind):
+        await share.remove(f"{folder.name}/file", Kind.DIRECTORY)
+    with pytest.raises(Exists):
+        await share.make_directory(f"{folder.name}/file", 0o755)
+    with pytest.raises(Exists):
+        await share.open(f"{folder.name}/sub", MAKE)
+    with pytest.raises(WrongKind):
+        await share.open(f"{folder.name}/sub", OpenIntent())
+    with pytest.raises(WrongKind):
+        await share.open_directory(f"{folder.name}/file")
+    with pytest.raises(SmbError):
+        await share.stat(f"{folder.name}/file/below")
