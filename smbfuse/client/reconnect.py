@@ -193,7 +193,7 @@ class ReconnectingShare:
         with self._changing(below, size=change.size):
             stat = await self.repeat(lambda share: share.change(below, change, self.holding(holder)))
         for file in self._handles.files_at(below):
-            file.times_were_set(change)
+            file.time_was_set(change)
         return stat
 
     async def extended_attributes(self, path: str) -> Mapping[str, bytes]:

@@ -30,6 +30,7 @@ from smbfuse.share import (
     Share,
 )
 from smbfuse.status import NtStatus
+from smbfuse.wire.dtyp import STEP_NS
 
 if TYPE_CHECKING:
     from smbfuse.client.handles import Holding
@@ -143,7 +144,7 @@ class ReconnectingFile(Reopening):
         self._has_changed = False  # anything, by this handle
         self._lost_writes: dict[int, int] = {}  # start and end of each write whose answer never came
         self._damaged = False  # by somebody else, with writes of ours on their way
-        self._times = Change()  # as `change` has set them: writes do not move them
+        self._written_ns: int | None = None  # the write time that `change` has set: writes do not move it
         self._aside = False
 
     @property
@@ -193,15 +194,12 @@ class ReconnectingFile(Reopening):
                 self.known.end(begun, size=change.size, done=done)
 
         await self._perform(apply)
-        self.times_were_set(change, by_handle=True)
+        self.time_was_set(change, by_handle=True)
 
-    def times_were_set(self, change: Change, *, by_handle: bool = False) -> None:
-        """Hear that times were set. From the first that this handle sets on, its writes may not move them."""
-        if by_handle or self._times != Change():
-            self._times = Change(
-                accessed_ns=self._times.accessed_ns if change.accessed_ns is None else change.accessed_ns,
-                written_ns=self._times.written_ns if change.written_ns is None else change.written_ns,
-            )
+    def time_was_set(self, change: Change, *, by_handle: bool = False) -> None:
+        """Hear that a write time was set. From the first that this handle sets on, its writes may not move it."""
+        if change.written_ns is not None and (by_handle or self._written_ns is not None):
+            self._written_ns = change.written_ns - change.written_ns % STEP_NS
 
     async def acknowledge(self, remaining: Caching) -> None:
         if self._stands():
@@ -290,12 +288,13 @@ class ReconnectingFile(Reopening):
         """Give a new handle the manners of the one that was lost."""
         if self._aside:
             await file.stand_aside()
-        if self._times != Change():
+        # Only if it still is what was set: where writes move it all the same, it is theirs by now.
+        if self._written_ns is not None and file.stat.written_ns == self._written_ns:
             begun = self.known.begin()
             try:
-                await file.change(self._times)
+                await file.change(Change(written_ns=self._written_ns))
             except Denied as error:
-                log.debug("times are not set again path=%r reason=%s", self.path, error)
+                log.debug("a time is not set again path=%r reason=%s", self.path, error)
             finally:
                 self.known.end(begun, done=False)
 

@@ -454,6 +454,17 @@ async def test_a_time_that_was_set_is_not_moved_by_writes_after_a_loss(autojump_
         assert world.disk.node("file").written_ns == 2_000_000_000
 
 
+async def test_a_time_that_somebody_moved_since_is_not_set_again(autojump_clock: MockClock) -> None:
+    world = a_world()
+    async with world.share() as share:
+        file = await share.open("file", WRITING)
+        await file.change(Change(written_ns=1_000_000_000))
+        world.lose()
+        world.disk.node("file").written_ns = 3_000_000_000
+        await file.read(0, 1)
+        assert world.disk.node("file").written_ns == 3_000_000_000
+
+
 async def test_a_server_that_refuses_the_time_now_takes_the_bytes_all_the_same(autojump_clock: MockClock) -> None:
     world = a_world()
     async with world.share() as share:

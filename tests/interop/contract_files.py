@@ -239,15 +239,24 @@ async def a_time_is_cut_to_100_ns(stage: Stage) -> None:
 
 
 @check()
-async def a_time_set_by_a_handle_is_not_moved_by_its_writes(stage: Stage) -> None:
+async def a_time_set_by_a_handle_is_not_moved_by_its_close(stage: Stage) -> None:
     file = await stage.share.open(stage.at("file"), MAKING)
     await file.write(0, [b"before"])
     await file.change(Change(written_ns=TIME, accessed_ns=TIME + 100))
     assert (await file.refresh()).written_ns == TIME
-    await file.write(6, [b" and after"])
+    await file.flush()
     await file.aclose()
     assert (await stage.share.stat(stage.at("file"))).written_ns == TIME
-    assert await stage.read("file") == b"before and after"
+
+
+@check(without=Features.POSIX)  # where it is as POSIX has it, a write moves the time
+async def a_time_set_by_a_handle_is_not_moved_by_its_writes(stage: Stage) -> None:
+    file = await stage.share.open(stage.at("file"), MAKING)
+    await file.change(Change(written_ns=TIME))
+    await file.write(0, [b"after"])
+    await file.aclose()
+    assert (await stage.share.stat(stage.at("file"))).written_ns == TIME
+    assert await stage.read("file") == b"after"
 
 
 @check(without=Features.POSIX)

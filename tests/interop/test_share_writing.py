@@ -21,6 +21,7 @@ from tests.interop.contract import CHECKS, EVERYTHING, Check, Stage
 from tests.relay import Relay
 from tests.support.mem_share import MemShare
 from tests.support.samba import PASSWORD, SambaServer, samba_server
+from tests.support.samba_programs import newer_samba
 
 LISTS: Final = (contract_files, contract_names, contract_grants)
 TIMEO_S: Final = 20.0
@@ -35,8 +36,10 @@ class Place:
     name: str
     vers: Vers | None = None  # None: in memory
     unix: bool = False
+    newer: bool = False  # a Samba with directory leases; `unix`: and with the POSIX extensions
     features: Features = Features.NONE  # in memory
     lossy: bool = False
+    soak: bool = False
 
 
 EVERY_FEATURE: Final = (
@@ -57,9 +60,12 @@ PLACES: Final = [
     Place("2.1", Vers.SMB210),
     Place("3.0", Vers.SMB300),
     Place("3.1.1", Vers.SMB311),
+    Place("3.1.1, newer", Vers.SMB311, newer=True),
+    Place("3.1.1, POSIX extensions", Vers.SMB311, unix=True, newer=True),
     Place("SMB1, losses", Vers.SMB1, lossy=True),
-    Place("SMB1, UNIX extensions, losses", Vers.SMB1, unix=True, lossy=True),
+    Place("SMB1, UNIX extensions, losses", Vers.SMB1, unix=True, lossy=True, soak=True),
     Place("3.1.1, losses", Vers.SMB311, lossy=True),
+    Place("3.1.1, POSIX extensions, losses", Vers.SMB311, unix=True, newer=True, lossy=True),
 ]
 
 
@@ -68,14 +74,32 @@ def cases() -> Iterator[Any]:
         for check in CHECKS:
             if (check.lossy or not place.lossy) and (check.in_memory or place.vers is not None):
                 marks = [pytest.mark.samba] if place.vers else []
+                marks += [pytest.mark.soak] if place.soak else []
                 yield pytest.param(place, check, id=f"{place.name}: {check.name}", marks=marks)
 
 
+SHARE_OPTIONS: Final = {
+    "ea support": "yes",
+    "store dos attributes": "yes",
+    "create mask": "0777",
+    "directory mask": "0777",
+    "smb3 unix extensions": "yes",
+}
+
+
 @pytest.fixture(scope="module")
-def samba_with_all() -> Iterator[SambaServer]:
+def installed() -> Iterator[SambaServer]:
     """A Samba with everything that writers may meet, extended attributes included."""
-    options = {"ea support": "yes", "store dos attributes": "yes", "create mask": "0777", "directory mask": "0777"}
-    with samba_server(share_options=options) as server:
+    with samba_server(share_options=SHARE_OPTIONS) as server:
+        server.user.owns(server.root)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def newer() -> Iterator[SambaServer]:
+    """The same, of 4.22 or later."""
+    options = {"smb3 unix extensions": "yes", "smb3 directory leases": "yes"}
+    with samba_server(options=options, share_options=SHARE_OPTIONS, programs=newer_samba()) as server:
         server.user.owns(server.root)
         yield server
 
@@ -100,14 +124,14 @@ async def stage(place: Place, request: pytest.FixtureRequest) -> AsyncIterator[S
         await memory.make_directory(folder)
         yield Stage(memory, memory.other_client(), folder)
         return
-    server: SambaServer = request.getfixturevalue("samba_with_all")
+    server: SambaServer = request.getfixturevalue("newer" if place.newer else "installed")
     async with contextlib.AsyncExitStack() as stack:
         other = await stack.enter_async_context(connected(server, place, server.port))
         await other.make_directory(folder)
         if place.lossy:
             relay = stack.enter_context(Relay.started(("127.0.0.1", server.port)))
             share = await stack.enter_async_context(connected(server, place, relay.port))
-            yield Stage(Losing(share, relay), other, folder)  # type: ignore[arg-type]  # every call of a share
+            yield Stage(Losing(share, relay), other, folder)
         else:
             yield Stage(await stack.enter_async_context(connected(server, place, server.port)), other, folder)
 
