@@ -41,6 +41,7 @@ class Smb1File:
         self.first = handle.first
         self._tree = tree
         self.path = path  # follows renames of ours
+        self.writes = intent.write or intent.truncate
         self._intent = intent
         self._handle = handle
         self._swapping = trio.Lock()
@@ -152,6 +153,8 @@ class Smb1File:
         if not self._handle.closed:
             self._tree.open_files.discard(self)
             self._close(self._handle)
+            for fid in self._tree.deleted_after(self):
+                close(self._tree, fid)
 
     def _close(self, handle: Handle) -> None:
         handle.closed = True

@@ -266,6 +266,17 @@ def nt_create(
     )
 
 
+async def open_for_errand(tree: Smb1Tree, path: str, access: NtAccess, options: NtOptions) -> int:
+    """Open what `path` is, a folder as well, and return the FID, which is the caller's to close.
+
+    Cost: 1 round trip.  Raises: NotFound, Denied, Busy, Unsupported (a server without NT commands).
+    """
+    if not tree.has(Capabilities.NT_SMBS):
+        raise status.error(NtStatus.NOT_SUPPORTED, "NT_CREATE_ANDX", path)
+    exchange = tree.submit(nt_create(tree, path, access, options))
+    return await _errand(tree, path, exchange, lambda reply: decode_create_response(reply.block, tree.strings).fid)
+
+
 @contextlib.asynccontextmanager
 async def opened(
     tree: Smb1Tree,
@@ -273,14 +284,8 @@ async def opened(
     access: NtAccess,
     options: NtOptions = NtOptions(0),  # noqa: B008 - a constant
 ) -> AsyncIterator[int]:
-    """Open what `path` is for one errand, a folder as well, and give the FID; nobody waits for the CLOSE.
-
-    Cost: 1 round trip.  Raises: NotFound, Denied, Busy, Unsupported (a server without NT commands).
-    """
-    if not tree.has(Capabilities.NT_SMBS):
-        raise status.error(NtStatus.NOT_SUPPORTED, "NT_CREATE_ANDX", path)
-    exchange = tree.submit(nt_create(tree, path, access, options))
-    fid = await _errand(tree, path, exchange, lambda reply: decode_create_response(reply.block, tree.strings).fid)
+    """Open what `path` is for one errand, as `open_for_errand`; nobody waits for the CLOSE."""
+    fid = await open_for_errand(tree, path, access, options)
     try:
         yield fid
     finally:

@@ -152,7 +152,7 @@ class Smb1Share:
     async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
         """Remove a name; see `Share.remove`.  Cost: 1 round trip, 3 for a file that somebody has open."""
         await self._stand_aside(path)
-        await smb1_names.remove(self._tree, path, kind)
+        await smb1_names.remove(self._tree, path, kind, holder)
 
     async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
         """Give a file or folder another name; see `Share.rename` and `smb1_rename.rename`."""

@@ -22,7 +22,7 @@ from smbfuse.wire.smb1.transaction import NtTransactRequest, TransactionRequest
 from smbfuse.wire.smb1.write import WRITE_OVERHEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from smbfuse.client.connection import Connection
     from smbfuse.client.smb1_files import Smb1File
@@ -62,6 +62,7 @@ class Smb1Tree:
         self.tree = tree
         self.oplocks = oplocks
         self.open_files: set[Smb1File] = set()
+        self._deletions: dict[int, set[Smb1File]] = {}  # by FID whose close deletes a file: who still writes that
         self.unix = UnixCapabilities(0)
         self.opens_nt = network.smb1_open_nt and negotiated.has(Capabilities.NT_SMBS)
         self.chains = True  # the server executes AndX chains
@@ -189,6 +190,19 @@ class Smb1Tree:
     def files_at(self, path: str) -> list[Smb1File]:
         """Return what we have open of `path`, by the name as it is known here."""
         return [file for file in self.open_files if self._same(file.path, path)]
+
+    def delete_after(self, writers: Iterable[Smb1File], fid: int) -> None:
+        """Keep `fid`, whose close deletes a file, until none of `writers` has the file open any longer."""
+        self._deletions[fid] = set(writers)
+
+    def deleted_after(self, file: Smb1File) -> list[int]:
+        """Note that `file` is closed; return the FIDs that it was the last to keep, which are to be closed now."""
+        due = [fid for fid, writers in self._deletions.items() if writers == {file}]
+        for fid in due:
+            del self._deletions[fid]
+        for writers in self._deletions.values():
+            writers.discard(file)
+        return due
 
     def renamed(self, source: str, target: str) -> None:
         """Note that what is open there, or below, has another path from now on."""
