@@ -149,6 +149,25 @@ async def test_nonsense_from_the_server_ends_the_connection(nonsense: bytes) -> 
         assert connection.ended.is_set()
 
 
+async def test_the_end_is_told_once_and_before_anybody_who_waits_runs_again(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server):
+        heard: list[str] = []
+        connection.on_ended = lambda: heard.append("end")
+
+        async def ask() -> None:
+            with pytest.raises(ConnectionLost):
+                await connection.perform(engine.submit(b"never answered"))
+            heard.append("caller")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await request_of(server)
+            connection.abort(ConnectionLost("cut", sent=True))
+            assert heard == ["end"]
+        connection.abort(ConnectionLost("cut again", sent=True))
+        assert heard == ["end", "caller"]
+
+
 async def test_a_silent_server_is_probed_and_then_given_up(autojump_clock: MockClock) -> None:
     async with connected() as (connection, engine, _server):
         began = trio.current_time()
