@@ -283,5 +283,10 @@ class AbsentNames:
         self._count -= len(spellings)
         return spellings
 
+    def forget(self, folder_ino: int) -> list[tuple[str, set[bytes]]]:
+        """Forget what is missing in a folder; return it, by key."""
+        keys = [key for key in self._names if key[0] == folder_ino]
+        return [(key[1], self.appeared(*key)) for key in keys]
+
 
 _NO_SPELLINGS: Final[dict[bytes, Asked]] = {}

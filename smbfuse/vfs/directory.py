@@ -17,6 +17,7 @@ import trio
 from smbfuse.errors import SmbError
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.folderleases import FolderLeases
 from smbfuse.vfs.inode import Folder, Node, is_below
 from smbfuse.vfs.listing import Listing, Snapshot
 from smbfuse.vfs.nodes import NodeTable
@@ -47,6 +48,7 @@ class OpenDirectories:
         nodes: NodeTable,
         absent: AbsentNames,
         lifetimes: Lifetimes,
+        close_timeout_s: float,
         spawn: Spawn,
         entry: Callable[[Node], Entry],
     ) -> None:
@@ -58,6 +60,7 @@ class OpenDirectories:
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Listing] = {}  # that a new reader may join
         self._in_use: dict[int, set[Listing]] = {}  # these, and outdated ones that somebody still reads
+        self.leases = FolderLeases(nodes, absent, lifetimes, close_timeout_s, self._outgrown, spawn)
         self._kept = 0  # entries of those that are done
         self._numbers = itertools.count(1)
         self.hits = 0
@@ -142,12 +145,13 @@ class OpenDirectories:
             listing.outgrown = listing.outgrown or appeared
 
     async def give_up(self, folder: Folder) -> None:
-        """End the listings of a folder that nobody reads: it shall not be open on the server."""
+        """End the listings of a folder that nobody reads, and its lease: it shall not be open on the server."""
         for listing in list(self._in_use.get(folder.ino, ())):
             if listing.readers == 0 and not listing.ended.is_set():
                 self._discard(listing)
                 listing.abandon()
                 await listing.ended.wait()
+        await self.leases.let_go(folder)
 
     async def finish(self, folder: Folder) -> None:
         """Bring the listings of a folder to their end, for those who read them: it shall not be open on the server.
@@ -158,12 +162,14 @@ class OpenDirectories:
         for listing in list(self._in_use.get(folder.ino, ())):
             listing.hurry()
             await listing.ended.wait()
+        await self.leases.let_go(folder)
 
     async def stand_aside(self, folder: Folder) -> None:
         """Let nothing at or below a folder be open on the server as far as we can: see `finish`."""
         for listing in [one for several in self._in_use.values() for one in several]:
             if listing.folder is folder or is_below(listing.folder, folder):
                 await self.finish(listing.folder)
+        await self.leases.let_go(folder)
 
     async def list_ahead(self, folder: Folder, most: int) -> None:
         """List a folder, which the caller has pinned, for those who will ask for its names: about `most` entries.
@@ -211,6 +217,7 @@ class OpenDirectories:
     # -- listings
 
     def _begin(self, folder: Folder) -> Listing:
+        self.leases.used(folder)
         listing = self.known(folder)
         if listing is not None and not listing.outgrown:
             self.hits += 1
@@ -219,7 +226,7 @@ class OpenDirectories:
             outdated = self._listings.get(folder.ino)
             if outdated is not None:
                 self._discard(outdated)
-            listing = self._listings[folder.ino] = Listing(folder, self._nodes, self._absent)
+            listing = self._listings[folder.ino] = Listing(folder, self._nodes, self._absent, self.leases)
             self._in_use.setdefault(folder.ino, set()).add(listing)
             self._spawn(self._run, listing)
         listing.readers += 1
@@ -239,7 +246,8 @@ class OpenDirectories:
 
     async def _abandon(self, listing: Listing) -> None:
         """Give up a listing that nobody reads on with, when it is too old for a new reader to join."""
-        await trio.sleep(max(0.0, self._left(listing)))
+        if self._listings.get(listing.folder.ino) is listing:
+            await trio.sleep(max(0.0, self._left(listing)))
         if listing.readers == 0 and not listing.done:
             self._discard(listing)
             listing.abandon()
@@ -278,6 +286,12 @@ class OpenDirectories:
             in_use.discard(listing)
             if not in_use:
                 self._in_use.pop(listing.folder.ino, None)
+
+    def _outgrown(self, folder: Folder) -> None:
+        """Let nobody begin to read a folder as it was until now."""
+        for listing in list(self._in_use.get(folder.ino, ())):
+            listing.outgrown = True
+            self._discard(listing)
 
     def _trim(self) -> None:
         for listing in list(self._listings.values()) if self._kept > KEPT_ENTRIES_MAX else ():

@@ -99,7 +99,9 @@ class Filesystem:
         self._nodes = NodeTable(await make_root(self._source, self._view), self)
         self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn, self._kernel)
         self._entries = Entries(self._nodes, self._files, self._view, self._lifetimes)
-        self._directories = OpenDirectories(self._nodes, self._absent, self._lifetimes, self._spawn, self._entries.of)
+        self._directories = OpenDirectories(
+            self._nodes, self._absent, self._lifetimes, self._cache.close_timeout_s, self._spawn, self._entries.of
+        )
         self._speculation = Speculation(
             self._nodes, self._directories, self._files, self._blocks, self._lifetimes, self._spawn
         )

@@ -1,6 +1,8 @@
 """One known file: its number, its place in the tree, and what is known of it as one packed record."""
 
 import logging
+from collections.abc import Collection
+from typing import Protocol
 
 import trio
 
@@ -55,14 +57,15 @@ class Node:
 class Folder(Node):
     """A folder and the nodes known in it."""
 
-    __slots__ = ("aliases", "changing", "children", "moved")
+    __slots__ = ("aliases", "believed_from", "changing", "children")
 
     def __init__(self, ino: int, parent: "Folder | None", key: str, record: bytes) -> None:
         super().__init__(ino, parent, key, record)
         self.children: dict[str, Node] = {}  # by key
         self.aliases: dict[bytes, str] | None = None  # names shown otherwise than they would be asked for
         self.changing: trio.Lock | None = None  # held while a name in it is being changed here
-        self.moved = 0  # number of the question after which it was last renamed here
+        # What was asked about its names by questions of lower numbers is void: it was renamed, or its lease has broken.
+        self.believed_from = 0
 
     @property
     def is_unused(self) -> bool:
@@ -118,6 +121,22 @@ class ShareRoot(Folder):
             self.trusts_ids = False
             return True
         return False
+
+
+class Observer(Protocol):
+    """Who must know what the table finds out. Plain calls: they schedule at most."""
+
+    def content_changed(self, node: Node, stat: FileStat) -> None:
+        """Hear that the server has another content of the file than before."""
+        ...
+
+    def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None:
+        """Hear that a name, which the kernel knows as `shown`, no longer stands for what it was told."""
+        ...
+
+    def node_gone(self, ino: int) -> None:
+        """Hear that a number is free again."""
+        ...
 
 
 def is_below(node: Node, folder: Folder) -> bool:

@@ -12,10 +12,11 @@ from typing import Final, Protocol
 import trio
 
 from smbfuse.errors import NotFound, SmbError
-from smbfuse.share import DirEntry, Kind, OpenDirectory
+from smbfuse.share import DirEntry, GrantHolder, Kind, OpenDirectory
 from smbfuse.vfs.attrs import AbsentNames, Asked, kind_and_size, pack, unpack
+from smbfuse.vfs.folderleases import FolderLeases
 from smbfuse.vfs.inode import Folder, Node
-from smbfuse.vfs.names import is_plain, reachable, to_wtf8
+from smbfuse.vfs.names import is_plain, to_wtf8
 from smbfuse.vfs.nodes import NodeTable
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Snapshot(Protocol):
 class Listing:
     """The snapshot of one folder of a share."""
 
-    def __init__(self, folder: Folder, nodes: NodeTable, absent: AbsentNames) -> None:
+    def __init__(self, folder: Folder, nodes: NodeTable, absent: AbsentNames, leases: FolderLeases) -> None:
         self.folder = folder
         self.began: Asked = nodes.ask(trio.current_time())
         self.readers = 0
@@ -53,6 +54,7 @@ class Listing:
         self._home, self._path = nodes.locate(folder)
         self._nodes = nodes
         self._absent = absent
+        self._leases = leases
         self._names: list[bytes] = []
         self._records: list[bytes] = []
         self._positions: dict[bytes, int] = {}  # of the first entries, by shown name; made when somebody asks
@@ -156,8 +158,12 @@ class Listing:
 
     async def _read_pages(self) -> None:
         asked = self.began
-        directory = await self._open(asked)
+        lease = self._leases.ask(self.folder, self._home.share)
+        directory: OpenDirectory | None = None
         try:
+            directory = await self._open(asked, None if lease is None else lease.grant)
+            if lease is not None:
+                lease.directory = directory
             if directory.stat is not None and not self._nodes.refresh(self.folder, directory.stat, asked):
                 raise SmbError(f"{self._path!r} is another folder now", errno=posix.ESTALE)
             while page := await directory.page():
@@ -166,7 +172,10 @@ class Listing:
                     await self._wanted.wait()
                 asked = self._nodes.ask(trio.current_time())
         finally:
-            await directory.aclose()
+            if lease is not None:
+                await self._leases.listed(lease)
+            elif directory is not None:
+                await directory.aclose()
         await self._lose_unseen()
         if self._escaped or self._dropped:
             log.info(
@@ -177,11 +186,11 @@ class Listing:
             )
         self.done = True
 
-    async def _open(self, asked: Asked) -> OpenDirectory:
+    async def _open(self, asked: Asked, holder: GrantHolder | None) -> OpenDirectory:
         while True:
             self._home, self._path = self._nodes.locate(self.folder)
             try:
-                return await self._home.share.open_directory(self._path)
+                return await self._home.share.open_directory(self._path, holder)
             except NotFound:
                 if not self._nodes.recent.moved(self.folder, asked.number):
                     raise
@@ -211,9 +220,9 @@ class Listing:
                 return
             self._unusual.add(shown)
             spellings = names.spellings(shown)
-            if not reachable(name):
+            if not names.reachable(name):
                 self._escaped += 1
-                name = next(filter(reachable, spellings), shown.decode("utf-8", "surrogatepass"))
+                name = next(filter(names.reachable, spellings), shown.decode("utf-8", "surrogatepass"))
             elif spellings[:1] != (name,):
                 if self.folder.aliases is None:
                     self.folder.aliases = {}

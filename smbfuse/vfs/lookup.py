@@ -131,6 +131,7 @@ class Lookup:
 
     async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
         home, _ = self._nodes.locate(folder)
+        self._directories.leases.used(folder)
         spellings = self.spellings(folder, name)
         for spelling in spellings:
             key, node = self._nodes.find(folder, home.names, spelling)

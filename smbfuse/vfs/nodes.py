@@ -20,13 +20,12 @@ A node's attributes and name are one packed record, decoded on use; a file costs
 import errno as posix
 import itertools
 import math
-from collections.abc import Collection
-from typing import Final, Protocol
+from typing import Final
 
 from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
-from smbfuse.vfs.inode import Folder, Node, ShareRoot, is_below, proven_same
+from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, proven_same
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
 from smbfuse.vfs.recent import RecentChanges
@@ -37,22 +36,6 @@ OWN_NUMBERS: Final = range(0x7F << 56, 0x80 << 56)
 
 # Marks the key of a second file whose name differs in case only. No name holds a NUL.
 TWIN: Final = "\0"
-
-
-class Observer(Protocol):
-    """Who must know what the table finds out. Plain calls: they schedule at most."""
-
-    def content_changed(self, node: Node, stat: FileStat) -> None:
-        """Hear that the server has another content of the file than before."""
-        ...
-
-    def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None:
-        """Hear that a name, which the kernel knows as `shown`, no longer stands for what it was told."""
-        ...
-
-    def node_gone(self, ino: int) -> None:
-        """Hear that a number is free again."""
-        ...
 
 
 class NodeTable:
@@ -194,6 +177,16 @@ class NodeTable:
         known = node.known()
         node.record = pack(known.asked, known.generation + 1, known.stat, known.name)
 
+    def doubt_name(self, folder: Folder, key: str) -> None:
+        """Have a name asked for again, by the kernel too: it may stand for something else now.
+
+        The kernel is not told of a folder: it would take it from programs whose working folder it is.
+        """
+        node = folder.children[key]
+        self.doubt(node)
+        if not isinstance(node, Folder):
+            self._name_gone(self.locate(folder)[0], node, folder, key, None)
+
     def lost(self, node: Node, asked: Asked) -> None:
         """Take the answer that there is nothing at a node's path."""
         if node.parent is not None and asked.number >= node.asked.number:
@@ -243,7 +236,7 @@ class NodeTable:
             places.append((new_folder, new_key, name))
             self.doubt(node)
         if isinstance(node, Folder):
-            node.moved = next(self._questions)
+            node.believed_from = next(self._questions)
         if home.names.shown(name) != told[1]:
             self.note_spelling(new_folder, new_key, told[1])
         self.collect(folder)

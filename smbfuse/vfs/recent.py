@@ -38,10 +38,10 @@ class RecentChanges:
         return self.moved(folder, number)
 
     def moved(self, folder: Folder, number: int) -> bool:
-        """Tell whether a folder, or one above it, was renamed here after question `number` was asked."""
+        """Tell whether a folder, or one above it, was renamed here, or its lease broke, after question `number`."""
         at: Folder | None = folder
         while at is not None:
-            if number < at.moved:
+            if number < at.believed_from:
                 return True
             at = at.parent
         return False
