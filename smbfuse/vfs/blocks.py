@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from smbfuse.errors import SmbError
+from smbfuse.share import Buffer
 from smbfuse.vfs.attrs import Version
 from smbfuse.vfs.fileblocks import Block, FileBlocks
 from smbfuse.vfs.posix import BlockStatistics
@@ -139,6 +140,19 @@ class BlockCache:
                     _, (rest,) = file.claim(low, high, high)
                     rest.read_to = min(max(block.read_to, low), high)
                     self._arrived(rest, data[low - block.start : high - block.start])
+
+    def keep(self, file: FileBlocks, start: int, data: Buffer) -> None:
+        """Keep bytes that were written where nothing is kept: after a `cut`. Small ones are not worth a block.
+
+        The kernel drops its pages of a file when it learns of another write time, its own write's too: who reads back
+        what was just written comes to us. It goes first when room is needed, as if it had been read.
+        """
+        if len(data) < GRAIN or not file.current:
+            return
+        _, (block,) = file.claim(start, start + len(data), start + len(data))
+        self._arrived(block, memoryview(data))
+        if block.queue is not None:
+            self._enqueue(block, self._read)
 
     def tidy(self, file: FileBlocks) -> None:
         """Leave out a file of which nothing is kept: opened once, it shall cost no memory for ever."""

@@ -215,7 +215,7 @@ class OpenFiles:
             break
         file = self._table.get(node)
         if file is not None:
-            self._writing.resized(file, size)
+            self._table.content.resized(file, size)
         else:
             self._blocks.drop(node.ino)
             node.pages = None
@@ -254,15 +254,11 @@ class OpenFiles:
             stat = stat._replace(written_ns=file.written_ns, changed_ns=file.written_ns)
         return stat
 
-    def covers(self, node: Node) -> bool:
-        """Tell whether a grant makes what is known of a file good without a time limit: nobody else can change it."""
-        return self._table.covers(node)
-
     def content_changed(self, node: Node, stat: FileStat) -> None:
         """Hear that the server says otherwise of a file's content: let go of what was kept, unless it was us."""
         file = self._table.get(node)
         if file is not None:
-            gone = self._table.adopt_content(file, stat)
+            gone = self._table.content.adopt(file, stat)
         else:
             self._blocks.drop(node.ino)
             gone = node.pages is not None

@@ -14,25 +14,27 @@ import dataclasses
 import errno as posix
 import logging
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import trio
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import Denied, NotFound, SmbError
-from smbfuse.share import Caching, Change, FileStat, OpenFile, OpenIntent, Share
+from smbfuse.share import Caching, Change, OpenFile, OpenIntent, Share
 from smbfuse.vfs.attrs import Lifetimes, version
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.breaks import Breaks
 from smbfuse.vfs.budget import Budget
 from smbfuse.vfs.closing import Closing, Kept
+from smbfuse.vfs.content import Content
+from smbfuse.vfs.extents import Piece
 from smbfuse.vfs.grants import READING, WRITING, Grant
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.modes import READONLY, WRITE_BITS
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import KernelCache
-from smbfuse.vfs.sharedfile import UNKNOWN, SharedFile
+from smbfuse.vfs.sharedfile import SharedFile
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,9 @@ class FileTable:
         kernel: KernelCache,
         spawn: Spawn,
     ) -> None:
-        self.cached = cache.mode is not CacheMode.NONE
-        self.loose = cache.mode is CacheMode.LOOSE
+        self._cached = cache.mode is not CacheMode.NONE
+        self._loose = cache.mode is CacheMode.LOOSE
+        self.content = Content(nodes, blocks, kernel, cache)
         self.budget = Budget(cache.dirty_limit, spawn)
         self._nodes = nodes
         self._blocks = blocks
@@ -124,7 +127,7 @@ class FileTable:
         file.users += 1
         file.hold()
         self._kept.take(file)
-        self.adopt_content(file, server.stat)
+        self.content.adopt(file, server.stat)
         file.attach(server, reads=True, writes=write)
         grant.tell(self._breaks.listener(file))
         return file
@@ -143,45 +146,13 @@ class FileTable:
 
     # -- content
 
-    def covers(self, node: Node) -> bool:
-        """Tell whether what is known of a file is good without a time limit; see `OpenFiles.covers`."""
-        file = self._files.get(node.ino)
-        return file is not None and file.covered and (not file.moves_time or file.written_ns is not None)
+    def covers(self, file: SharedFile) -> bool:
+        """Tell whether what is known of a file is good without a time limit."""
+        return file.covered and (not file.moves_time or file.written_ns is not None)
 
-    def adopt_content(self, file: SharedFile, stat: FileStat) -> bool:
-        """Take what the server says of a file's content; True: it is another than before, and what was kept is gone."""
-        file.server_size = stat.size
-        file.size = max(stat.size, file.writes.end) if file.writes.unsaved else stat.size
-        node, data, new = file.node, file.data, version(stat)
-        if file.purging or data.version == new:
-            return False
-        own = file.covered or (self.loose and file.own_changes)
-        file.own_changes = file.own_changes and file.writes.unsaved
-        if own or (data.version is UNKNOWN and node.pages is None and not data.blocks()):
-            data.version = new
-            if node.pages is not None:
-                node.pages = hash(new)
-            return False
-        file.data = self._blocks.file(node.ino, new)
-        node.pages = None
-        file.foreign = file.opens > 0
-        return True
-
-    def wrote(self, file: SharedFile, start: int, end: int | None) -> None:
-        """Hear that a range of a file, by default all from `start` on, was changed on the server by us."""
-        node = file.node
-        self._blocks.cut(file.data, start, end)
-        size = file.server_size
-        stat = node.stat()
-        self._nodes.changed_here(node, stat._replace(size=size, allocation=max(stat.allocation, size)))
-        if file.written_ns is None:
-            self._nodes.doubt(node)
-        if self.cached and not self.loose and not file.covered and not file.purging and not file.ended:
-            # Nobody can tell whose change the next version will be, so what is here is not kept across it.
-            self._blocks.drop(node.ino)
-            file.data = self._blocks.file(node.ino, UNKNOWN)
-            node.pages = None
-            self._kernel.invalidate_inode(node.ino, False)
+    def wrote(self, file: SharedFile, pieces: Sequence[Piece]) -> None:
+        """Hear that pieces of one run were written to the server."""
+        self.content.wrote(file, pieces)
 
     # -- closing
 
@@ -219,7 +190,7 @@ class FileTable:
 
     async def take_over(self, file: SharedFile) -> None:
         """Have the kernel hand over what it has kept of writes (`cache=loose`): it is dirty here, then."""
-        if self.loose and file.write_opens:
+        if self._loose and file.write_opens:
             await self._kernel.drop_pages(file.node.ino)
 
     async def settle_times(self, file: SharedFile) -> None:
@@ -253,7 +224,7 @@ class FileTable:
                 stat = await server.refresh()
                 if not file.writes.unsaved and file.covered:
                     self._nodes.changed_here(file.node, stat, sent)
-                    self.adopt_content(file, stat)
+                    self.content.adopt(file, stat)
 
     async def save(self, file: SharedFile) -> None:
         """Write out everything of a file that the server is to know of it."""
@@ -292,7 +263,7 @@ class FileTable:
         # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
         still_open = file.opens > 0 and self._nodes.nameless(file.node)
         left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())
-        return still_open or self.covers(file.node) or left_s > 0
+        return still_open or self.covers(file) or left_s > 0
 
     async def _open(self, file: SharedFile, *, read: bool, write: bool, truncate: bool) -> None:
         node = file.node
@@ -305,7 +276,7 @@ class FileTable:
                 write=write,
                 first_bytes=self._first_bytes(node, home.share) if read and not truncate else 0,
                 truncate=truncate,
-                holder=file.grant if self.cached else None,
+                holder=file.grant if self._cached else None,
                 wanted=WRITING if write else READING,
             )
             reads = True
@@ -329,17 +300,17 @@ class FileTable:
         if self._nodes.nameless(node) or not self._nodes.refresh(node, server.stat, asked):
             self._spawn(server.aclose)
             raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
-        if self.adopt_content(file, node.stat()):
+        if self.content.adopt(file, node.stat()):
             self._kernel.invalidate_inode(node.ino, False)
         file.attach(server, reads=reads, writes=write)
         file.grant.tell(self._breaks.listener(file))
-        if self.cached and server.first is not None and not file.writes.unsaved:
+        if self._cached and server.first is not None and not file.writes.unsaved:
             self._blocks.put(file.data, server.first[: file.size])
 
     def _first_bytes(self, node: Node, share: Share) -> int:
         """Return how much of a file its open shall bring: all of a small one that is not here yet."""
         stat = node.stat()
-        if not self.cached or not 0 < stat.size <= FIRST_BYTES:
+        if not self._cached or not 0 < stat.size <= FIRST_BYTES:
             return 0
         if self._blocks.holds(node.ino, version(stat), stat.size):
             return 0

@@ -18,6 +18,7 @@ from smbfuse.share import Buffer, Caching, OpenFile, Share
 from smbfuse.vfs.attrs import Version
 from smbfuse.vfs.blocks import request_size
 from smbfuse.vfs.budget import Budget
+from smbfuse.vfs.extents import Piece
 from smbfuse.vfs.fileblocks import FileBlocks
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node
@@ -47,8 +48,8 @@ class Owner(Protocol):
         """Hear that nobody holds the file any longer."""
         ...
 
-    def wrote(self, file: "SharedFile", start: int, end: int) -> None:
-        """Hear that a range of the file was written to the server."""
+    def wrote(self, file: "SharedFile", pieces: Sequence[Piece]) -> None:
+        """Hear that pieces of the file were written to the server."""
         ...
 
 
@@ -222,12 +223,12 @@ class SharedFile:
                 unwritten = sum(map(len, part)) - written
                 data = rest if not unwritten else [*_divide(part, written)[1], *rest]
 
-    def wrote(self, start: int, end: int) -> None:
-        """Hear that a range is on the server now."""
-        self.server_size = max(self.server_size, end)
+    def wrote(self, pieces: Sequence[Piece]) -> None:
+        """Hear that pieces of one run are on the server now."""
+        self.server_size = max(self.server_size, pieces[-1].end)
         self.flushed = False
         self.own_changes = self.moves_time = True
-        self.owner.wrote(self, start, end)
+        self.owner.wrote(self, pieces)
 
 
 class Handle:

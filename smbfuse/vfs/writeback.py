@@ -56,8 +56,8 @@ class Target(Protocol):
         """Write all of one run to the server, in order."""
         ...
 
-    def wrote(self, start: int, end: int) -> None:
-        """Hear that a range is on the server now."""
+    def wrote(self, pieces: Sequence[Piece]) -> None:
+        """Hear that pieces of one run are on the server now."""
         ...
 
 
@@ -274,7 +274,7 @@ class Writeback:
         self._under_way.remove(request)
         if request.error is None:
             self._cut_refused(request.start, request.end)
-            self._target.wrote(request.start, request.end)
+            self._target.wrote(request.pieces)
         elif not request.waits:
             self._was_refused(request, request.error)
         self._note()

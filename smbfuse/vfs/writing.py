@@ -75,16 +75,7 @@ class Writing:
             with file.writer as server:
                 await server.change(Change(size=size))
         self._note_write(file)
-        self.resized(file, size)
-
-    def resized(self, file: SharedFile, size: int) -> None:
-        """Hear that the server has given a file another size, because we asked for it."""
-        cut_from = min(size, file.server_size)
-        file.server_size = size
-        file.size = max(size, file.writes.end)
-        file.own_changes = file.moves_time = True
-        file.flushed = False
-        self._table.wrote(file, cut_from, None)
+        self._table.content.resized(file, size)
 
     def _may_wait(self, handle: Handle) -> bool:
         """Tell whether a write may be kept here: nobody else can see that it is not on the server, or it was agreed."""

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from smbfuse.errors import SmbError, Timeout
 from smbfuse.vfs.attrs import Version
-from smbfuse.vfs.blocks import OVERHEAD, BlockCache, FileBlocks, request_size
+from smbfuse.vfs.blocks import OVERHEAD, BlockCache, request_size
+from smbfuse.vfs.fileblocks import FileBlocks
 
 KIB, MIB = 1 << 10, 1 << 20
 V1, V2 = Version(1, 1, 1), Version(2, 2, 2)
@@ -241,6 +242,60 @@ async def test_a_block_that_arrives_after_its_file_was_dropped_is_given_to_its_r
         source.gate.set()
     assert results == [data[:100]]
     assert cache.statistics().held == cache.statistics().pending == 0
+
+
+async def test_a_range_that_was_written_goes_and_the_rest_stays(nursery: trio.Nursery, data: bytes) -> None:
+    cache, source = BlockCache(8 * MIB, nursery.start_soon), BytesSource(data)
+    file = cache.file(5, V1)
+    await read(cache, file, source, 0, 2 * MIB)
+    cache.cut(file, MIB - 100, MIB + 300 * KIB)
+    assert file.hit(MIB - 100, MIB) is None
+    assert file.hit(MIB + 200 * KIB, MIB + 201 * KIB) is None
+    for start, end in ((0, MIB - 100), (MIB + 300 * KIB, 2 * MIB)):
+        view = file.hit(start, end)
+        assert view is not None
+        assert view == data[start:end]
+    # A small rest of a large buffer is copied, so that what is counted is what is there.
+    assert cache.statistics().held <= 2 * MIB + 2 * OVERHEAD
+    cache.cut(file, 0)
+    assert cache.statistics().held == cache.statistics().blocks == 0
+
+
+async def test_a_block_on_its_way_when_its_range_is_written_is_for_those_alone_who_wait(
+    nursery: trio.Nursery, data: bytes
+) -> None:
+    cache, source = BlockCache(8 * MIB, nursery.start_soon), BytesSource(data)
+    file = cache.file(5, V1)
+    source.gate = trio.Event()
+    results: list[bytes] = []
+
+    async def reader() -> None:
+        results.append(await read(cache, file, source, 0, MIB))
+
+    async with trio.open_nursery() as readers:
+        readers.start_soon(reader)
+        await trio.testing.wait_all_tasks_blocked()
+        cache.cut(file, 10, 20)
+        source.gate.set()
+    assert results == [data[:MIB]]
+    assert file.hit(0, 100) is None
+    assert cache.statistics().held == cache.statistics().pending == 0
+
+
+async def test_what_was_written_is_kept_and_goes_first(nursery: trio.Nursery, data: bytes) -> None:
+    cache, source = BlockCache(3 * MIB, nursery.start_soon), BytesSource(data)
+    other = cache.file(1, V1)
+    await read(cache, other, source, 0, MIB // 2)
+    file = cache.file(5, V1)
+    for start in range(0, 8 * MIB, MIB // 4):
+        cache.cut(file, start, start + MIB // 4)
+        cache.keep(file, start, data[: MIB // 4])
+    cache.keep(file, 9 * MIB, b"small")
+    assert file.hit(9 * MIB, 9 * MIB + 5) is None
+    assert other.hit(0, 100) is not None
+    view = file.hit(8 * MIB - MIB // 4, 8 * MIB)
+    assert view == data[: MIB // 4]
+    assert cache.statistics().held <= 3 * MIB
 
 
 @pytest.mark.parametrize(

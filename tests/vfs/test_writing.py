@@ -284,6 +284,23 @@ async def test_under_a_grant_own_writes_leave_the_cache_alone(mount: Mount, auto
     await mounted.fs.release(again.fh)
 
 
+async def test_what_was_written_under_a_grant_is_read_back_without_asking(mount: Mount) -> None:
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    content = os.urandom(3 * MIB + 5000)
+    fh = await opened(mounted, "f")
+    for offset in range(0, len(content), 128 * KIB):
+        await mounted.fs.write(fh, offset, content[offset : offset + 128 * KIB])
+    await mounted.fs.fsync(fh, datasync=False)
+    got = [bytes(await mounted.fs.read(fh, offset, 128 * KIB)) for offset in range(0, len(content), 128 * KIB)]
+    assert b"".join(got) == content
+    assert [(start, end) for _, start, end in share.reads] == [(3 * MIB, 5000)]  # too small for a block of its own
+    held = mounted.fs.statistics().blocks.held
+    assert 3 * MIB <= held < 4 * MIB
+    await closed(mounted, fh)
+
+
 async def test_two_clients_append_without_a_grant_and_lose_nothing(mount: Mount) -> None:
     share = MemShare()
     share.add("log")
