@@ -31,7 +31,7 @@ from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Caller, Opened
 from smbfuse.vfs.removal import Hidden, Removal
 from smbfuse.vfs.setattr import AttributeChanges
-from smbfuse.vfs.symlinks import make_symlink
+from smbfuse.vfs.symlinks import make_symlink, node_form
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Changes:
                 raise SmbError(f"the server keeps no {kind.name.lower()}", errno=posix.EPERM)
             number = (os.major(device), os.minor(device)) if kind in _DEVICES else None
             try:
-                return await share.make_node(path, kind, number, permissions)
+                return await share.make_node(path, kind, number, permissions, node_form(self._view))
             except Unsupported as error:
                 raise SmbError(str(error), errno=posix.EPERM) from None
 

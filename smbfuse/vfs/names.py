@@ -38,6 +38,8 @@ _FROM_EITHER: Final = str.maketrans(
 _FROM_TRAILING: Final = {carrier: character for character, carrier in _TRAILING.items()}
 
 _UNUSUAL: Final = r'\x00-\x1f"*/:<>?\\|\ud800-\udfff\uf000-\uf0ff'
+_SEPARATORS_POSIX: Final = frozenset("/\0")
+_SEPARATORS: Final = _SEPARATORS_POSIX | {"\\"}
 _PLAIN: Final = re.compile(f"[^{_UNUSUAL}]*[^{_UNUSUAL} .]")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPLIT_PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -90,11 +92,11 @@ class Names:
             return (text,)
         if self._mapping is NameMapping.NONE:
             # A backslash would be taken for a separator: there is no such name.
-            return () if "\\" in text else (text,)
+            return () if "\\" in text and not self._posix else (text,)
         mapped = [self._to_sfm(text), text.translate(_TO_SFU)]
         if self._mapping is NameMapping.SFU:
             mapped.reverse()
-        if self._posix and "\\" not in text:
+        if self._posix:
             mapped.insert(0, text)
         first, *others = mapped
         return tuple(dict.fromkeys([first, *(spelling for spelling in others if not _forbidden(spelling))]))
@@ -105,7 +107,7 @@ class Names:
         Never one that the server would take for something else: it would be another file that is opened, or emptied.
         """
         for spelling in self.spellings(name):
-            if is_plain(spelling) or not _forbidden(spelling) or (self._posix and "\\" not in spelling):
+            if is_plain(spelling) or not _forbidden(spelling) or self._posix:
                 return spelling
         return None
 
@@ -130,6 +132,11 @@ class Names:
         """Return another name for the server's `name`, where `shown` is taken: as the server has it."""
         return _holdable(_joined(name))
 
+    def reachable(self, name: str) -> bool:
+        """Tell whether the server can be asked for `name`: a component of a path may hold no separator and no NUL."""
+        separators = _SEPARATORS_POSIX if self._posix else _SEPARATORS
+        return separators.isdisjoint(name) and name not in ("", ".", "..")
+
     def _to_sfm(self, text: str) -> str:
         mapped = text.translate(_TO_SFM)
         # '.' and '..' are folders, not names that end with a dot.
@@ -146,11 +153,6 @@ def needs_listing(name: bytes) -> bool:
     """
     text = from_wtf8(name)
     return text is not None and (text[-1:] in _TRAILING or _SHORTENED.search(text) is not None)
-
-
-def reachable(name: str) -> bool:
-    """Tell whether the server can be asked for `name`: as a component of a path it may hold no separator and no NUL."""
-    return not ("/" in name or "\\" in name or "\0" in name) and name not in ("", ".", "..")
 
 
 def from_wtf8(name: bytes) -> str | None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smbfuse.config import NameMapping
-from smbfuse.vfs.names import NAME_MAX, Names, fold, needs_listing, reachable
+from smbfuse.vfs.names import NAME_MAX, Names, fold, needs_listing
 
 
 def names(mapping: NameMapping = NameMapping.SFM, *, posix: bool = False) -> Names:
@@ -60,7 +60,13 @@ def test_unmapped_names_go_as_they_are_and_a_backslash_names_nothing() -> None:
 
 def test_a_posix_server_is_asked_for_the_name_itself_first() -> None:
     assert names(posix=True).spellings(b"a:b") == ("a:b", "a\uf022b", "a\uf03ab")
-    assert "a\\b" not in names(posix=True).spellings(b"a\\b")
+    assert names(posix=True).spellings(b"a\\b")[0] == names(posix=True).to_make(b"a\\b") == "a\\b"
+
+
+def test_a_backslash_separates_only_for_servers_that_are_no_posix() -> None:
+    assert names(posix=True).reachable("a\\b")
+    assert not names().reachable("a\\b")
+    assert not names(posix=True).reachable("a/b")
 
 
 def test_trailing_characters_are_decoded_at_the_end_only() -> None:
@@ -100,7 +106,7 @@ def test_shortened_names_differ_keep_their_suffix_and_are_recognised() -> None:
 @pytest.mark.parametrize("name", ["", ".", ".."])
 def test_dots_and_nothing_are_not_shown(name: str) -> None:
     assert names().shown(name) == b""
-    assert not reachable(name)
+    assert not names().reachable(name)
 
 
 @given(st.text(st.characters(codec=None, min_codepoint=1), min_size=1, max_size=60))
