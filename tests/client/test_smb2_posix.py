@@ -8,11 +8,11 @@ import pytest
 
 from smbfuse.client.smb2_share import Smb2Share
 from smbfuse.config import Network
-from smbfuse.errors import ProtocolError, StatusError, Unsupported
-from smbfuse.share import Change, Features, Kind, OpenIntent
+from smbfuse.errors import Denied, NoSpace, ProtocolError, StatusError, Unsupported
+from smbfuse.share import Caching, Change, Features, Kind, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire.descriptor import Descriptor, SecurityInformation, Sid, allowing, nfs_mode, unix_group, unix_user
-from smbfuse.wire.smb2.create import CreateContext, CreateRequest, CreateResponse, find_context
+from smbfuse.wire.smb2.create import Access, CreateContext, CreateOptions, CreateRequest, CreateResponse, find_context
 from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import Command
 from smbfuse.wire.smb2.info import (
@@ -283,3 +283,125 @@ async def test_information_that_is_nonsense_is_an_error() -> None:
         server.server.answers[Q] = lambda _element: (NtStatus.ACCESS_DENIED, ErrorResponse().encode())
         with pytest.raises(StatusError):
             await share.stat("file")
+
+
+# -- what Samba (4.22) refuses for want of mode bits
+
+
+class Modes:
+    """Lets times be set and groups be given away only while the owner has every right by the mode, as Samba does."""
+
+    def __init__(self, server: PosixServer, mode: int) -> None:
+        self.server = server
+        self.mode = mode
+        self.owned = True
+        self.refused: int = NtStatus.SUCCESS  # of times
+        self._set_mode(mode)
+        server.server.answers |= {C: self.create, S: self.set_info}
+
+    def _set_mode(self, mode: int) -> None:
+        self.mode = mode
+        self.server.found = FOUND._replace(posix=MINE._replace(mode=mode))
+
+    def create(self, element: bytes) -> Answer | None:
+        access = CreateRequest.decode(element).desired_access
+        by_mode = access & (Access.FILE_WRITE_ATTRIBUTES | Access.WRITE_OWNER | Access.FILE_WRITE_DATA)
+        if (by_mode and self.mode & 0o700 != 0o700) or (access & Access.WRITE_DAC and not self.owned):
+            return NtStatus.ACCESS_DENIED, ErrorResponse().encode()
+        return self.server.create(element)
+
+    def set_info(self, element: bytes) -> Answer | None:
+        request = SetInfoRequest.decode(element)
+        if request.additional_information == SecurityInformation.DACL:
+            self._set_mode(int.from_bytes(request.data[-4:], "little"))
+        elif self.refused:
+            return self.refused, ErrorResponse().encode()
+        return self.server.set_info(element)
+
+
+async def test_the_owner_is_lent_the_bits_that_setting_times_takes() -> None:
+    async with posix_share() as (share, server):
+        modes = Modes(server, 0o444)
+        changed = await share.change("file", Change(written_ns=0))
+        assert changed.mode == modes.mode == 0o444
+        assert server.server.commands() == [[C, S, Q, X], [C, Q, X], [C, S, Q, X], [C, S, S, Q, X]]
+        changed = await share.change("file", Change(gid=7, mode=0o640))
+        assert changed.mode == modes.mode == 0o640
+
+
+@pytest.mark.parametrize("change", [Change(written_ns=0), Change(mode=0o600), Change(gid=7)])
+async def test_nobody_else_is(change: Change) -> None:
+    async with posix_share() as (share, server):
+        modes = Modes(server, 0o644)
+        modes.owned = False
+        with pytest.raises(Denied):
+            await share.change("file", change)
+        assert modes.mode == 0o644
+
+
+async def test_a_file_that_forbids_writing_is_not_cut() -> None:
+    async with posix_share() as (share, server):
+        Modes(server, 0o444)
+        with pytest.raises(Denied):
+            await share.change("file", Change(size=0))
+        assert server.server.commands() == [[C, S, Q, X]]
+
+
+async def test_what_was_lent_is_taken_back_if_the_change_fails_all_the_same() -> None:
+    async with posix_share() as (share, server):
+        modes = Modes(server, 0o444)
+        modes.refused = NtStatus.DISK_FULL
+        with pytest.raises(NoSpace):
+            await share.change("file", Change(written_ns=0))
+        assert modes.mode == 0o444
+
+
+# -- files that lose their name while they are written
+
+
+class Holder:
+    key = b"sixteen bytes on"
+
+    def broken(self, remaining: Caching, *, acknowledge: bool) -> None: ...
+
+    def lost(self) -> None: ...
+
+
+async def commands(share: Smb2Share, server: PosixServer) -> list[list[Command]]:
+    """Let what was sent without waiting be answered; return the commands of each PDU since the last call."""
+    for _ in range(2):
+        await share.echo()
+    return [pdu for pdu in server.server.commands() if pdu != [Command.ECHO]]
+
+
+async def test_a_file_that_is_written_is_deleted_by_a_handle_that_is_closed_last() -> None:
+    async with posix_share() as (share, server):
+        holder = Holder()
+        files = [await share.open("file", OpenIntent(write=True, holder=holder)) for _ in range(2)]
+        await commands(share, server)
+        await share.remove("file", Kind.FILE, holder)
+        assert await commands(share, server) == [[C]]
+        (element,) = [element for header, element in server.server.requests if header.command == C][-1:]
+        assert CreateRequest.decode(element).create_options & CreateOptions.DELETE_ON_CLOSE
+        await files[0].aclose()
+        assert await commands(share, server) == [[X]]
+        await files[1].aclose()
+        assert await commands(share, server) == [[X], [X]]
+        assert server.server.handles == {}
+
+
+async def test_a_file_that_is_not_written_is_deleted_at_once() -> None:
+    async with posix_share() as (share, server):
+        holder = Holder()
+        written = await share.open("a/b\\c", OpenIntent(write=True))
+        server.found = FOUND._replace(inode=78)
+        server.server.nodes["file"].file_id = 78
+        read = await share.open("file", OpenIntent(holder=holder))
+        await commands(share, server)
+        await share.remove("file", Kind.FILE, holder)
+        assert await commands(share, server) == [[C], [X]]
+        await read.aclose()
+        await written.aclose()
+        await share.remove("file", Kind.FILE, holder)
+        assert (await commands(share, server))[-1] == [C, S, X]
+        assert server.server.handles == {}
