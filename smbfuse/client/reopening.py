@@ -64,7 +64,11 @@ async def open_as_maker(share: Share, path: str, intent: OpenIntent, is_ours: Ca
         kept = Change(attributes=attributes)
     await share.change(path, lifted)
     file = await share.open(path, intent)
-    await file.change(kept)
+    try:
+        await file.change(kept)
+    except SmbError:
+        await file.aclose()
+        raise
     return file
 
 
@@ -95,12 +99,11 @@ class Reopening:
         Raises: StaleHandle, now and ever after, if it is not the same.
         """
         while True:
-            if self._void is None and self.path is None:
-                self._give_up(Proof.ANOTHER)
-            if self._void is not None or self._closed:
-                raise self._error()
             path, incarnation = self.path, self._share.incarnation
-            assert path is not None
+            if path is None and self._void is None:
+                self._give_up(Proof.ANOTHER)
+            if path is None or self._void is not None or self._closed:
+                raise self._error()
             try:
                 proof = await attempt(path)
             except (NotFound, WrongKind):
@@ -264,12 +267,15 @@ class ReconnectingFile(Reopening):
             else:
                 file = await share.open(path, intent)
             proof = self.known.judge(file.stat, writing=self._intent.write)
-            if proof is Proof.SAME:
-                self.known.learn(file.stat, exact=asked.changes == self._share.evidence.changes)
-                await self._make_alike(file)
-            if self._closed:
+            try:
+                if proof is Proof.SAME:
+                    self.known.learn(file.stat, exact=asked.changes == self._share.evidence.changes)
+                    await self._make_alike(file)
+                if self._closed:
+                    raise self._error()
+            except SmbError:
                 await file.aclose()
-                raise self._error()
+                raise
             if proof is Proof.SAME:
                 self._file, self.holding = file, holding
             else:

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.reopening import ReconnectingFile
-from smbfuse.errors import ConnectionLost, Denied, SmbError, StaleHandle, Timeout
+from smbfuse.errors import Busy, ConnectionLost, Denied, SmbError, StaleHandle, Timeout
 from smbfuse.share import Attributes, Caching, Change, Creation, Features, Kind, OpenIntent
 from smbfuse.status import NtStatus, error
 from tests.client.severed import DIAL_S, Harm, World
@@ -500,6 +500,22 @@ async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clo
             await file.write(0, [b"bytes"])
         world.disk.node("file").attributes = 0
         assert await file.write(0, [b"bytes"]) == 5  # it was not given up
+
+
+async def test_a_handle_that_cannot_be_made_like_the_lost_one_is_closed_again(autojump_clock: MockClock) -> None:
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("file", READING)
+        await file.stand_aside()
+        world.lose()
+        await share.echo()
+        memory = world.line.memory  # type: ignore[union-attr]  # connected
+        memory.opens_forbid_deletion = True
+        memory.fail("stand_aside", error(NtStatus.SHARING_VIOLATION, "OPEN"))
+        with pytest.raises(Busy):
+            await file.read(0, 1)
+        assert memory.open_files == 0
+        assert bytes(await file.read(0, 1)) == b"0"
 
 
 async def test_a_handle_that_stood_aside_does_so_again(autojump_clock: MockClock) -> None:
