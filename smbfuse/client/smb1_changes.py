@@ -16,7 +16,7 @@ from smbfuse import status
 from smbfuse.client.smb1_levels import BY_COMMAND, BY_HANDLE, SECOND_NS
 from smbfuse.client.smb1_open import opened, opened_to_write
 from smbfuse.client.smb1_stat import StatQuery
-from smbfuse.errors import Unsupported
+from smbfuse.errors import StatusError, Unsupported
 from smbfuse.share import Attributes, Change, FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import ns_to_filetime
@@ -50,7 +50,7 @@ async def change_path(tree: Smb1Tree, path: str, change: Change) -> None:
     if change.size is not None:
         await set_end_of_path(tree, path, change.size)
     if tree.posix and (data := _unix(change, times=True)) is not None:
-        await _done(tree, tree.set_path(SetLevel.UNIX_BASIC, path, data), path)
+        await _change_unix(tree, path, data)
         change = Change(created_ns=change.created_ns, attributes=change.attributes)
     if (basic := _basic(change)) is None:
         return
@@ -71,6 +71,17 @@ async def change_path(tree: Smb1Tree, path: str, change: Change) -> None:
             raise status.error(refused, "SET_PATH_INFORMATION", path)
     async with opened(tree, path, NtAccess.WRITE_ATTRIBUTES) as fid:
         await _done(tree, tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
+
+
+async def _change_unix(tree: Smb1Tree, path: str, data: bytes) -> None:
+    try:
+        await _done(tree, tree.set_path(SetLevel.UNIX_BASIC, path, data), path)
+    except StatusError as error:
+        if error.status not in (NtStatus.INVALID_PARAMETER, NtStatus.ACCESS_DENIED):
+            raise
+        # Of a name that is not there the same request makes a node, for which these are no fit values.
+        await StatQuery(tree, path).result()
+        raise
 
 
 async def change_file(tree: Smb1Tree, fid: int, path: str, change: Change) -> None:

@@ -103,8 +103,8 @@ async def make_node(
 ) -> FileStat:
     """Make a FIFO, socket or device; see `Share.make_node`.
 
-    Cost: 3 round trips, with UNIX extensions; else Unsupported. The request would change a file that has the name
-    already, so that one is looked for before.
+    Cost: 3 round trips, with UNIX extensions, and 2 for a mode that the server's masks cut; else Unsupported. The
+    request would change a file that has the name already, so that one is looked for before.
     """
     _want_posix(tree, "make a node", path)
     try:
@@ -115,7 +115,8 @@ async def make_node(
         raise status.error(NtStatus.OBJECT_NAME_COLLISION, "make a node", path)
     node = unix_changes(permissions=0o666 if mode is None else mode, kind=unix_type(kind), device=device or (0, 0))
     await perform(tree, tree.set_path(SetLevel.UNIX_BASIC, path, node.encode()), "make a node", path)
-    return await StatQuery(tree, path).result()
+    made = await StatQuery(tree, path).result()
+    return await with_mode(tree, made, mode, path) if mode is not None else made
 
 
 async def link(tree: Smb1Tree, existing: str, path: str) -> None:

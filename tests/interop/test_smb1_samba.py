@@ -3,9 +3,7 @@
 import errno
 import os
 import random
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,50 +11,16 @@ from typing import Any
 import pytest
 import trio
 
-from smbfuse.client import transport
-from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
 from smbfuse.client.smb1_share import Smb1Share
-from smbfuse.config import Login, Network, Sec, Secret, Security, Target, Vers
+from smbfuse.config import Login, Sec, Secret, Security, Vers
 from smbfuse.errors import AuthenticationFailed, NotFound, SecurityRefused, SmbError, WrongKind
 from smbfuse.share import DirEntry, Features, Kind, OpenIntent
-from smbfuse.wire import nbss
+from tests.interop.smb1_shares import SECURITY, locked_files, mounted
 from tests.support.samba import PASSWORD, SambaServer, samba_server
 
 pytestmark = pytest.mark.samba
 
-NETWORK = Network(timeo_s=10.0)
-SECURITY = Security(vers=Vers.SMB1)
 SIZES = {"empty": 0, "small": 5000, "größer 🐙.bin": 70_000, "big": 3_000_000}
-
-
-@asynccontextmanager
-async def mounted(
-    server: SambaServer,
-    *,
-    share: str = "share",
-    port: int | None = None,
-    login: Login | None = None,
-    security: Security = SECURITY,
-    probe: bool = False,
-    **network: Any,
-) -> AsyncIterator[Smb1Share]:
-    settings = replace(NETWORK, **network)
-    target = Target(host="127.0.0.1", share=share, port=server.port if port is None else port)
-    login = login or Login(user=server.user.name, password=Secret(PASSWORD))
-    stream = await transport.connect(target, settings)
-    first_reply = None
-    if probe:
-        request = encode_negotiate_probe(("NT LM 0.12",))
-        await stream.send_all([nbss.frame(len(request)), request])
-        first_reply = memoryview(bytearray((await stream.receive_packet())[1]))
-    async with trio.open_nursery() as nursery:
-        session = await Smb1Session.establish(
-            stream, nursery, target=target, login=login, security=security, network=settings, first_reply=first_reply
-        )
-        connected = await session.connect_share(share)
-        yield connected
-        await connected.aclose()
-        await session.aclose()
 
 
 def fill(folder: Path) -> None:
@@ -231,12 +195,6 @@ async def test_no_handle_stays_open_whenever_its_opener_gives_up(server: SambaSe
         await share.echo()
         await share.echo()
         assert "small" not in locked_files(server)
-
-
-def locked_files(server: SambaServer) -> str:
-    return subprocess.run(
-        ["smbstatus", f"--configfile={server.configuration}", "--locks"], capture_output=True, text=True, check=True
-    ).stdout
 
 
 async def test_wrong_passwords_and_names_are_refused(server: SambaServer) -> None:
