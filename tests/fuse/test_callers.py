@@ -1,0 +1,40 @@
+"""What a caller is doing, as its kernel tells."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from smbfuse.fuse import callers
+from tests.support.samba import wait_for
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    """Provide a process of ours that is in a system call and stays there."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            assert wait_for(lambda: syscall(process.pid).isdigit(), 10)
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def syscall(pid: int) -> str:
+    """Return what /proc tells first: a number, or `running`."""
+    try:
+        return Path(f"/proc/{pid}/syscall").read_text(encoding="ascii").partition(" ")[0]
+    except OSError as error:
+        pytest.skip(f"the kernel does not tell: {error}")
+
+
+def test_a_caller_is_known_by_its_system_call(sleeper: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not callers.is_renaming(sleeper)
+    monkeypatch.setattr(callers, "_OURS", frozenset({int(syscall(sleeper))}))
+    assert callers.is_renaming(sleeper)
+
+
+@pytest.mark.parametrize("thread", [0, -1, 2**31 - 1])
+def test_a_caller_that_is_not_to_be_seen_renames_nothing(thread: int) -> None:
+    assert not callers.is_renaming(thread)
