@@ -220,10 +220,11 @@ class FileTable:
                 await server.change(Change(written_ns=written_ns))
                 file.moves_time = False
             if file.own_changes and file.covered and not file.moves_time:
-                sent = trio.current_time()
+                asked = self._nodes.ask(trio.current_time())
                 stat = await server.refresh()
-                if not file.writes.unsaved and file.covered:
-                    self._nodes.changed_here(file.node, stat, sent)
+                # What was written meanwhile may be on the server already, and not in this answer.
+                if not file.writes.unsaved and file.covered and file.node.asked.number < asked.number:
+                    self._nodes.changed_here(file.node, stat, asked.at)
                     self.content.adopt(file, stat)
 
     async def save(self, file: SharedFile) -> None:

@@ -107,4 +107,5 @@ class Writing:
             stat = await server.refresh()
         if not self._nodes.nameless(file.node):
             self._nodes.refresh(file.node, stat, asked)
-        file.size = file.server_size = stat.size
+        if file.node.asked.number <= asked.number:  # else it was written here meanwhile: we know better
+            file.size = file.server_size = stat.size

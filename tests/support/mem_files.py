@@ -142,8 +142,9 @@ class MemFile(Handle):
         await self._perform("flush")
 
     async def refresh(self) -> FileStat:
+        stat = self.share.told(self.node)  # as it is when the question arrives, however long the answer takes
         await self._perform("refresh")
-        return self.share.told(self.node)
+        return stat
 
     async def change(self, change: Change) -> None:
         await self._perform("change_open")
