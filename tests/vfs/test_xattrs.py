@@ -4,6 +4,7 @@ import errno
 import struct
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
 from smbfuse.config import View
 from smbfuse.errors import SmbError
@@ -75,6 +76,7 @@ async def test_create_and_replace_ask_first_whether_it_is_there(mount: Mount, sh
 async def test_setting_costs_one_call_and_an_empty_value_removes(mount: Mount, share: MemShare) -> None:
     mounted = await mount(share, view=USER)
     ino = await mounted.ino(PATH)
+    await wait_all_tasks_blocked()  # what was asked for ahead of need is over
     before = len(share.log)
     await mounted.fs.setxattr(ino, b"user.a", b"1", 0)
     assert share.log[before:] == [("set_extended_attribute", PATH)]
@@ -103,6 +105,7 @@ async def test_what_cannot_be_set_costs_nothing(
 ) -> None:
     mounted = await mount(share, view=USER)
     ino = await mounted.ino(PATH)
+    await wait_all_tasks_blocked()
     before = share.log.copy()
     assert await failing(mounted, "setxattr", name, value, 0) == code
     assert share.log == before
@@ -113,6 +116,7 @@ async def test_what_cannot_be_set_costs_nothing(
 async def test_probes_for_what_is_not_there_are_answered_here(mount: Mount, share: MemShare, name: bytes) -> None:
     mounted = await mount(share, view=USER)
     await mounted.ino(PATH)
+    await wait_all_tasks_blocked()
     before = share.log.copy()
     assert await failing(mounted, "getxattr", name) == errno.EOPNOTSUPP
     assert await failing(mounted, "removexattr", name) == errno.EOPNOTSUPP
