@@ -1,5 +1,6 @@
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from smbfuse.config import Cache, View
 from tests.support.mem_share import MemShare
@@ -19,6 +20,9 @@ def mount(nursery: trio.Nursery) -> Mount:
     ) -> Mounted:
         mounted = Mounted(MemSource(*shares, whole_server=whole_server), cache, view)
         await nursery.start(mounted.fs.run)
+        await (
+            wait_all_tasks_blocked()
+        )  # the listing of the root goes on for a moment: what a test counts comes after it
         return mounted
 
     return start

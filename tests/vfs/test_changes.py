@@ -51,7 +51,6 @@ async def rename(mounted: Mounted, old: str, new: str, flags: int = 0) -> None:
 async def test_a_file_is_made_with_one_request_and_known_at_once(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     mounted = await mount(share)
-    await wait_all_tasks_blocked()  # the root was just listed
     share.calls.clear()
     entry, opened = await mounted.fs.create(1, "Büro".encode(), 0o666, WRITE, CALLER)
     assert (share.calls["open"], share.calls.total()) == (1, 1)
