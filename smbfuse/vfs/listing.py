@@ -124,8 +124,11 @@ class Listing:
         asked, _, stat, name = unpack(record)
         key = self._home.names.key(name)
         if asked.number < self._doubted.get(key, 0):
-            # What has that name now, if anything has, is known better than this listing knows it.
-            return self._nodes.find(self.folder, self._home.names, name)[1]
+            # What has that name now is known better than this listing knows it, if it is known still. The doubt may
+            # come from this listing: it found another file under the name, which nobody has held since.
+            node = self._nodes.find(self.folder, self._home.names, name)[1]
+            if node is not None:
+                return node
         gone = self._absent.asked(self.folder.ino, key, self._names[index])
         if gone is not None and gone.number > asked.number:
             return None

@@ -49,7 +49,7 @@ class Writers:
 
     def write(self, patterns: int = PATTERNS) -> None:
         """Return when everything is written, as the program sees it."""
-        command = [sys.executable, "-c", WRITER, self.point / "written", str(patterns)]
+        command: list[str | Path] = [sys.executable, "-c", WRITER, self.point / "written", str(patterns)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.started.append(process)
         assert process.stdout is not None
