@@ -71,6 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("search" if config.getoption("--soak") else "same")
     # `timeout` and CI end a run with SIGTERM: servers and mounts are to be cleaned up then too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell that starts us in the background has SIGINT ignored, and what tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
