@@ -141,7 +141,7 @@ class OpenDirectories:
         `appeared`: there may be a name that no listing of that time has.
         """
         for listing in self._in_use.get(folder.ino, ()):
-            listing.doubt(key, number)
+            listing.changed(key, number)
             listing.outgrown = listing.outgrown or appeared
 
     async def give_up(self, folder: Folder) -> None:

@@ -59,9 +59,10 @@ class Listing:
         self._records: list[bytes] = []
         self._positions: dict[bytes, int] = {}  # of the first entries, by shown name; made when somebody asks
         self.outgrown = False  # a name was made here since: who begins to read the folder now must see it
-        # Keys of names that were found to be gone, or another file's, or were changed here; with the number that the
-        # next question had then.
+        # Keys of names with the number that the next question had when they were found to be gone, or another file's;
+        # and when they were changed here.
         self._doubted: dict[str, int] = {}
+        self._changed: dict[str, int] = {}
         self._unusual: set[bytes] = set()  # shown names that may be shown twice
         self._escaped = 0  # names shown otherwise than the server has them, and not to be opened
         self._dropped = 0  # names that could not be shown at all
@@ -123,11 +124,12 @@ class Listing:
         record = self._records[index]
         asked, _, stat, name = unpack(record)
         key = self._home.names.key(name)
-        if asked.number < self._doubted.get(key, 0):
-            # What has that name now is known better than this listing knows it, if it is known still. The doubt may
-            # come from this listing: it found another file under the name, which nobody has held since.
+        changed = asked.number < self._changed.get(key, 0)
+        if changed or asked.number < self._doubted.get(key, 0):
+            # What has that name now is known better than this listing knows it, if it is known still. A doubt may come
+            # from this listing: it found another file under the name, which nobody has held since.
             node = self._nodes.find(self.folder, self._home.names, name)[1]
-            if node is not None:
+            if node is not None or changed:
                 return node
         gone = self._absent.asked(self.folder.ino, key, self._names[index])
         if gone is not None and gone.number > asked.number:
@@ -143,14 +145,18 @@ class Listing:
         for index in range(len(self._positions), len(self._names)):
             self._positions[self._names[index]] = index
         position = self._positions.get(shown)
-        if position is None or not self._doubted:
+        if position is None or not (self._doubted or self._changed):
             return position
         asked, _, _, name = unpack(self._records[position])
-        return None if asked.number < self._doubted.get(self._home.names.key(name), 0) else position
+        return None if self._outdated(self._home.names.key(name), asked) else position
 
     def doubt(self, key: str, number: int) -> None:
         """Hear that a name does not stand any longer for what it did when questions below `number` were asked."""
         self._doubted[key] = number
+
+    def changed(self, key: str, number: int) -> None:
+        """Hear that we have changed a name, which questions below `number` do not know."""
+        self._changed[key] = number
 
     def files(self, largest: int) -> Iterator[tuple[bytes, int]]:
         """Yield name and size of each file of 1 to `largest` bytes that has come so far."""
@@ -234,8 +240,11 @@ class Listing:
         self._records.append(pack(asked, 0, entry.stat, name))
         children = self.folder.children
         key = names.key(name)
-        if children and key in children and asked.number >= self._doubted.get(key, 0):
+        if children and key in children and not self._outdated(key, asked):
             self._nodes.place(self.folder, name, entry.stat, asked, listed=True)
+
+    def _outdated(self, key: str, asked: Asked) -> bool:
+        return asked.number < max(self._doubted.get(key, 0), self._changed.get(key, 0))
 
     async def _lose_unseen(self) -> None:
         """Cut the names that the whole listing did not show and that nobody has asked for since it began."""

@@ -1,5 +1,6 @@
 import gc
 import tracemalloc
+from collections.abc import Collection
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from smbfuse.config import Cache, CacheMode, NameMapping
 from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, asked_of, name_of, pack, refined, unpack
-from smbfuse.vfs.inode import Node, ShareRoot
+from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.nodes import NodeTable
 from tests.support.mem_share import MemShare
@@ -93,7 +94,7 @@ def test_absent_names_are_bounded_and_know_their_spellings() -> None:
 class _Nobody:
     def content_changed(self, node: Node, stat: FileStat) -> None: ...
 
-    def name_gone(self, folder_ino: int, shown: bytes) -> None: ...
+    def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None: ...
 
     def node_gone(self, ino: int) -> None: ...
 

@@ -13,7 +13,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from smbfuse.config import Cache, CacheMode, View
 from smbfuse.errors import Denied, NotFound, SmbError, Timeout
 from smbfuse.share import Attributes, Features
-from tests.support.mem_share import MemNode, MemShare
+from tests.support.mem_disk import MemNode
+from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount
 
 DENIED = 0xC0000022
@@ -84,7 +85,7 @@ async def test_a_server_that_minds_case_without_saying_so(mount: Mount, autojump
     share = MemShare(case_sensitive=True)
     share.features = Features.NONE
     share.add("Foo", b"bytes")
-    share.node = functools.partial(_exact, share)  # type: ignore[method-assign]
+    share.node = functools.partial(_exact, share)
     mounted = await mount(share)
     ino = await mounted.ino("Foo")
     opened = await mounted.fs.open(ino, 0)

@@ -274,6 +274,18 @@ async def test_a_listing_under_way_shows_no_name_that_is_gone(mount: Mount, auto
     await mounted.fs.releasedir(fh)
 
 
+async def test_a_listing_under_way_shows_no_name_that_went_under_another_spelling(mount: Mount) -> None:
+    share = MemShare()
+    share.add("d/Name")
+    mounted = await mount(share)
+    folder = await mounted.ino("d")
+    fh = await mounted.fs.opendir(folder)
+    await mounted.fs.lookup(folder, b"NAME")
+    await mounted.fs.unlink(folder, b"NAME")
+    assert [entry.name for entry in await mounted.drain(fh)] == [b".", b".."]
+    await mounted.fs.releasedir(fh)
+
+
 async def test_a_folder_is_emptied_while_it_is_listed(mount: Mount) -> None:
     share = MemShare(page_entries=50)
     for number in range(500):
