@@ -30,7 +30,7 @@ Operation = Callable[[Share], Awaitable[object]]
 
 async def read_file(share: Share) -> bytes:
     """Read a whole file as the filesystem does: what came with the open, then the rest."""
-    file = await share.open("file", OpenIntent(4))
+    file = await share.open("file", OpenIntent(first_bytes=4))
     try:
         content = bytes(file.first or b"")
         while piece := bytes(await file.read(len(content), 4)):
