@@ -245,7 +245,7 @@ def test_levels_survive(data: st.DataObject) -> None:
     assert levels.QueryFileAllInfo.decode(whole.encode(UNICODE), UNICODE) == whole
 
 
-EA_NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=60)
+EA_NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=60)
 
 
 @given(st.lists(st.builds(ExtendedAttribute, EA_NAMES, BLOB, U8), max_size=5))
