@@ -42,6 +42,9 @@ _DOS: Final = {
     NtStatus.OBJECT_NAME_NOT_FOUND: 0x00020001,
     NtStatus.NO_SUCH_FILE: 0x00120001,
     NtStatus.ACCESS_DENIED: 0x00050001,
+    NtStatus.FILE_IS_A_DIRECTORY: 0x00050001,
+    NtStatus.OBJECT_NAME_COLLISION: 0x00500001,
+    NtStatus.SHARING_VIOLATION: 0x00200001,
     NtStatus.INVALID_INFO_CLASS: 0x007C0001,
     NtStatus.LOGON_FAILURE: 0x00020002,
     NtStatus.WRONG_PASSWORD: 0x00020002,
@@ -302,5 +305,5 @@ def settings(**network: Any) -> dict[str, Any]:
         "target": Target(host="server", share="share"),
         "login": Login(user="ursula", password=Secret(PASSWORD)),
         "security": Security(vers=Vers.SMB1),
-        "network": Network(timeo_s=5.0, **network),
+        "network": Network(**{"timeo_s": 5.0, **network}),
     }
