@@ -39,6 +39,7 @@ from smbfuse.vfs.sharedfile import SharedFile
 log = logging.getLogger(__name__)
 
 FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
+FORGET_WITHIN_S: Final = 1.0  # longest wait for the kernel at an open; it takes a moment if it can at all
 
 
 class FileTable:
@@ -270,7 +271,7 @@ class FileTable:
         node = file.node
         while True:
             home, path = self._nodes.locate(node)
-            asked = self._nodes.ask(trio.current_time())
+            asked, told_size = self._nodes.ask(trio.current_time()), node.stat().size
             intent = OpenIntent(
                 # Who writes a part of a page needs the rest of it.
                 read=True,
@@ -297,7 +298,7 @@ class FileTable:
                 self._nodes.lost(node, asked)
                 raise
             break
-        # No await from here on: what is found here must still be so when it is entered.
+        # No await until it is entered: what is found here must still be so then.
         if self._nodes.nameless(node) or not self._nodes.refresh(node, server.stat, asked):
             self._spawn(server.aclose)
             raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
@@ -307,6 +308,10 @@ class FileTable:
         file.grant.tell(self._breaks.listener(file))
         if self._cached and server.first is not None and not file.writes.unsaved:
             self._blocks.put(file.data, server.first[: file.size])
+        if not truncate and node.stat().size != told_size:
+            # A kernel that believes the old size reads no further: it must have forgotten it before it begins.
+            with trio.move_on_after(FORGET_WITHIN_S):
+                await self._kernel.drop_pages(node.ino)
 
     def _first_bytes(self, node: Node, share: Share) -> int:
         """Return how much of a file its open shall bring: all of a small one that is not here yet."""

@@ -3,8 +3,9 @@
 import os
 
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
+from smbfuse.config import Cache
 from smbfuse.share import Caching, Features
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount
@@ -53,3 +54,34 @@ async def test_the_size_that_an_append_asks_for_may_be_outgrown_by_our_own_write
     assert bytes(share.node("f").data) == b"01234567end"
     await mounted.fs.release(appending.fh)
     await mounted.fs.release(writing.fh)
+
+
+async def test_an_open_waits_until_the_kernel_has_forgotten_the_size_that_it_was_told(mount: Mount) -> None:
+    share = MemShare(grants=Caching.READ | Caching.WRITE | Caching.HANDLE)
+    share.add("f")
+    mounted = await mount(share, cache=Cache(attributes_s=30))
+    ino = await mounted.ino("f")
+    share.write("f", b"written since by another client")
+    forgotten = trio.Event()
+
+    async def forget() -> None:
+        await trio.lowlevel.checkpoint()
+        forgotten.set()
+
+    mounted.kernel.write_back[ino] = forget
+    opened = await mounted.fs.open(ino, os.O_RDONLY)
+    assert forgotten.is_set()
+    assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"written since by another client"
+    await mounted.fs.release(opened.fh)
+
+
+async def test_an_open_does_not_wait_for_a_kernel_that_cannot_forget(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    share.add("f")
+    mounted = await mount(share, cache=Cache(attributes_s=30))
+    ino = await mounted.ino("f")
+    share.write("f", b"new")
+    mounted.kernel.write_back[ino] = trio.sleep_forever
+    with trio.fail_after(5):
+        opened = await mounted.fs.open(ino, os.O_RDONLY)
+    await mounted.fs.release(opened.fh)
