@@ -199,7 +199,8 @@ class SambaServer:
             if Path(file["service_path"], file["filename"]) == path
             for one in file["opens"].values()
         ]
-        return sorted(one["lease"].get("text") or one["oplock"].get("text") or "" for one in opens)
+        said = (str(one["lease"].get("text") or one["oplock"].get("text") or "").strip() for one in opens)
+        return sorted(text.replace("LEASE()", "") for text in said)
 
     def log_text(self) -> str:
         """Return the end of every log that smbd has written, for the message of a failed test."""
