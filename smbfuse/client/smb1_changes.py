@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.client.smb1_levels import BY_COMMAND, BY_HANDLE, SECOND_NS
+from smbfuse.client.smb1_levels import BY_COMMAND, BY_HANDLE, SECOND_NS, Ladder
 from smbfuse.client.smb1_open import opened, opened_to_write
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.errors import StatusError, Unsupported
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LARGEST_SHORT_SIZE: Final = 0xFFFFFFFF
+# What servers mean by what they answer to SET_PATH_INFORMATION.
+_MEANT: Final = {
+    int(NtStatus.INVALID_HANDLE): int(NtStatus.OBJECT_NAME_NOT_FOUND),  # Samba 4.17, of a handle of its own making
+    int(NtStatus.OBJECT_PATH_SYNTAX_BAD): int(NtStatus.NOT_SUPPORTED),  # impacket 0.13.1, of every path
+}
 _SETTABLE: Final = int(Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE)
 
 
@@ -57,20 +62,23 @@ async def change_path(tree: Smb1Tree, path: str, change: Change) -> None:
     if not tree.has(Capabilities.NT_SMBS):
         await _change_old_path(tree, path, change)
         return
-    ladder = tree.set_ladder
+    if not await _set_by_path(tree, tree.set_ladder, path, basic):
+        async with opened(tree, path, NtAccess.WRITE_ATTRIBUTES) as fid:
+            await _done(tree, tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
+
+
+async def _set_by_path(tree: Smb1Tree, ladder: Ladder, path: str, data: bytes) -> bool:
+    """Set `data` in the best level that the server knows by path; False if that is to be done by handle."""
     while ladder.level != BY_HANDLE:
         level = ladder.level
-        reply = await tree.perform_one(tree.set_path(level, path, basic), patient=True)
+        reply = await tree.perform_one(tree.set_path(level, path, data), patient=True)
         if reply.status == NtStatus.SUCCESS:
             ladder.worked(level)
-            return
-        if not ladder.step_down(level, reply.status):
-            # Samba 4.17 says so of a name that is not there: it looks for a handle of its own making.
-            missing = reply.status == NtStatus.INVALID_HANDLE
-            refused = NtStatus.OBJECT_NAME_NOT_FOUND if missing else reply.status
+            return True
+        refused = _MEANT.get(reply.status, reply.status)
+        if not ladder.step_down(level, refused):
             raise status.error(refused, "SET_PATH_INFORMATION", path)
-    async with opened(tree, path, NtAccess.WRITE_ATTRIBUTES) as fid:
-        await _done(tree, tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
+    return False
 
 
 async def _change_unix(tree: Smb1Tree, path: str, data: bytes) -> None:
@@ -126,18 +134,9 @@ async def set_end_of_path(tree: Smb1Tree, path: str, size: int) -> None:
 
     Cost: 1 round trip; 2 where the file must be opened for it.  Raises: as `set_end`, NotFound, Busy, WrongKind.
     """
-    ladder = tree.size_ladder
-    while ladder.level != BY_HANDLE:
-        level = ladder.level
-        data = FileEndOfFileInformation(size).encode()
-        reply = await tree.perform_one(tree.set_path(level, path, data), patient=True)
-        if reply.status == NtStatus.SUCCESS:
-            ladder.worked(level)
-            return
-        if not ladder.step_down(level, reply.status):
-            raise status.error(reply.status, "SET_PATH_INFORMATION", path)
-    async with opened_to_write(tree, path) as fid:
-        await set_end(tree, fid, path, size)
+    if not await _set_by_path(tree, tree.size_ladder, path, FileEndOfFileInformation(size).encode()):
+        async with opened_to_write(tree, path) as fid:
+            await set_end(tree, fid, path, size)
 
 
 async def with_mode(tree: Smb1Tree, made: FileStat, mode: int, path: str, *, fid: int | None = None) -> FileStat:
