@@ -90,6 +90,7 @@ class Connection:
         self.ended = trio.Event()  # set when the connection is over, whoever ended it
         self.on_ended: Callable[[], None] | None = None  # called once, before anybody who waits runs again
         self.ended_by_peer = False  # it closed or reset the connection: no time-out, nothing wrong with its messages
+        self.ended_by_nonsense = False  # it sent what is no message of the protocol
         self.last_received = -math.inf
         self._progress = Progress()
         self._waiting: dict[int, float] = {}  # sequence of each exchange waited for -> since when, oldest first
@@ -115,6 +116,7 @@ class Connection:
             self.ended_by_peer = isinstance(_first(errors), ConnectionResetError | BrokenPipeError)
             self._end(ConnectionLost(f"connection to {self.stream.peer} broke: {_first(errors)}", sent=True))
         except* ProtocolError as errors:
+            self.ended_by_nonsense = True
             self._end(ConnectionLost(f"{self.stream.peer} broke the protocol: {_first(errors)}", sent=True))
         finally:
             self._end(ConnectionLost(f"connection to {self.stream.peer} closed", sent=True))

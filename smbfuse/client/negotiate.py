@@ -121,6 +121,7 @@ class Dialer:
                 security=config.security,
                 network=config.network,
                 first_reply=first_reply,
+                previous=self._previous if isinstance(self._previous, Smb1Session) else None,
             )
         return await Smb2Session.establish(
             stream,

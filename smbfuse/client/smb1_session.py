@@ -75,6 +75,8 @@ class Smb1Session:
         # With a MaxMpxCount of 1 there is no room for a break while we wait: [MS-CIFS] 2.2.4.52.2.
         may_break = network.leases and negotiated.answer.max_mpx_count > 1
         self._oplocks = Oplocks(connection, engine, enabled=may_break)
+        self._chains = True  # as far as the mount's previous sessions know
+        self._trees: list[Smb1Tree] = []
 
     def __repr__(self) -> str:
         return f"<Smb1Session {self.login_name} on {self.connection!r}>"
@@ -90,10 +92,12 @@ class Smb1Session:
         security: Security,
         network: Network,
         first_reply: memoryview | None = None,
+        previous: Smb1Session | None = None,
     ) -> Smb1Session:
         """Negotiate and log in over `stream`; the connection's tasks live in `nursery`.
 
-        `first_reply` is the SMB1 answer to an `encode_negotiate_probe`, if one was sent.
+        `first_reply` is the SMB1 answer to an `encode_negotiate_probe`, if one was sent. What the mount's `previous`
+        session has found out of the server's chains is kept.
 
         Cost: 3 round trips with NTLM, 2 against a bare challenge; one less with a `first_reply`.
         Raises: AuthenticationFailed, SecurityRefused, ConfigError (all final), ProtocolError, ConnectionLost, Timeout.
@@ -115,6 +119,7 @@ class Smb1Session:
             logging_in = Smb1Login(connection, engine, negotiated, target=target, login=login, network=network)
             session = cls(connection, engine, negotiated, logging_in, target=target, network=network)
             await logging_in.log_in(security)
+            session._chains = previous is None or previous.chains
         log.info(
             "logged in peer=%s dialect=%s login=%s signing=%s",
             stream.peer,
@@ -123,6 +128,11 @@ class Smb1Session:
             session.signing_name or "no",
         )
         return session
+
+    @property
+    def chains(self) -> bool:
+        """Whether the server executes AndX chains, as far as is known."""
+        return self._chains and all(tree.chains for tree in self._trees)
 
     @property
     def login_name(self) -> str:
@@ -180,6 +190,8 @@ class Smb1Session:
         answer = TreeConnectResponse.decode_block(reply.block, self.engine.strings)
         named = Tree(reply.tid, NO_TREE.flags)
         tree = Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network, self._oplocks)
+        tree.chains = self.chains
+        self._trees.append(tree)
         return tree, answer.service
 
     async def _ask_for_tree(self, name: str) -> Reply:
