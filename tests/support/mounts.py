@@ -67,7 +67,7 @@ class Mount:
         """
         code, out, error = self.run_all(*command, timeout_s=timeout_s, text=text)
         if check:
-            assert code == 0, f"{command} ended with {code}: {error}\n{self.log_text()}"
+            assert code == 0, f"{command} ended with {code}: {error}\n{out[-2000:]}\n{self.log_text()}"
         return out
 
     def run_all(
