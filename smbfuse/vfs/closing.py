@@ -51,7 +51,11 @@ class Closing:
 
 
 class Kept:
-    """Files that stay open on the server for a while after their last close here, by a grant that allows it."""
+    """Files that stay open on the server for a while after their last close here, by a grant that allows it.
+
+    The while is counted from the first of these closes, however often a file is wanted again: as long as a file is
+    open, Samba tells neither the times nor the disappearance that programs on the server itself gave it.
+    """
 
     def __init__(self, keep_s: float, expired: Callable[[SharedFile], None], spawn: Spawn) -> None:
         self._keep_s = keep_s
@@ -64,10 +68,13 @@ class Kept:
         return len(self._until)
 
     def keep(self, file: SharedFile) -> bool:
-        """Keep a file until its time is over; False: none are kept."""
-        if self._keep_s <= 0:
+        """Keep a file until its time is over; False: it is, or none are kept."""
+        now = trio.current_time()
+        if file.keep_until is None:
+            file.keep_until = now + self._keep_s
+        if file.keep_until <= now:
             return False
-        self._until[file] = trio.current_time() + self._keep_s
+        self._until[file] = file.keep_until
         self._until.move_to_end(file)
         if len(self._until) > KEPT_MAX:
             self._expire(next(iter(self._until)))
@@ -87,7 +94,7 @@ class Kept:
     async def _tick(self) -> None:
         try:
             while self._until:
-                await trio.sleep_until(next(iter(self._until.values())))
+                await trio.sleep_until(min(self._until.values()))
                 now = trio.current_time()
                 for file in [file for file, until in self._until.items() if until <= now]:
                     self._expire(file)

@@ -281,7 +281,7 @@ async def test_what_is_closed_is_used_no_more() -> None:
                 await request
         await file.stand_aside()
         await share.echo()
-        assert server.commands[before:] == ["CLOSE", "ECHO"]
+        assert sorted(server.commands[before:]) == ["CLOSE", "ECHO"]  # an ECHO may overtake what nobody waits for
 
 
 # --- renames that fail half-way ---------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import trio
 
-from smbfuse.client import reconnect
+from smbfuse.client import relisting
 from smbfuse.config import Vers
 from smbfuse.errors import ProtocolError, SmbError
 from smbfuse.share import Share
@@ -132,7 +132,7 @@ async def test_ever_new_names_come_to_an_end(
     script: Callable[[Iterator[Page]], Action],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reconnect, "MOST_NAMES", 5_000)
+    monkeypatch.setattr(relisting, "MOST_NAMES", 5_000)
     server = hostile()
     async with connected(server, vers=vers) as share:
         server.script.on(command, script(new_names()))

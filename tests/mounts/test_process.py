@@ -163,12 +163,12 @@ def test_strange_share_names_mount_and_show_rightly(
     assert shown.strip() == f"//127.0.0.1/{name} fuse.smbfuse"
 
 
-def test_the_mount_is_the_users_own_and_only_to_be_read(
+def test_the_mount_is_the_users_own_and_with_ro_only_to_be_read(
     samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User
 ) -> None:
     (share_folder / "file").write_text("x")
     (share_folder / "folder").mkdir()
-    mounted = mount(samba, subfolder=f"/{share_folder.name}")
+    mounted = mount(samba, {"ro": True}, subfolder=f"/{share_folder.name}")
     owners = mounted.run("stat", "--format=%u %g", mounted.point, mounted.point / "file", mounted.point / "folder")
     assert owners.split("\n")[:-1] == [f"{user.uid} {user.gid}"] * 3
     for command in (["touch"], ["mkdir"], ["ln", "-s", "target"]):

@@ -78,7 +78,7 @@ git config --global init.defaultBranch main
 cp -r "$1" "$HOME/origin"
 cd "$HOME/origin"
 git init -q; git add .; git commit -q -m "first"
-echo "more" >> share.py; git commit -q -a -m "second"
+echo "more" >> status.py; git commit -q -a -m "second"
 
 cd "$0"
 git clone -q "$HOME/origin" clone
@@ -111,7 +111,7 @@ def test_git_clones_commits_rebases_and_repacks(work: Workplace, sources: Path) 
     assert commits == "8"
     assert pushed == topic
     assert said[:-3] == []  # fsck and status had nothing to say
-    work.sh("git -C clone checkout -q HEAD~1^1 && git -C clone diff --exit-code && test -f clone/share.py")
+    work.sh("git -C clone checkout -q HEAD~1^1 && git -C clone diff --exit-code && test -f clone/status.py")
 
 
 # -- databases
@@ -187,7 +187,7 @@ def test_rsync_transfers_nothing_the_second_time(work: Workplace, sources: Path,
     assert "Number of regular files transferred: 0" in again
     changes = work.sh('rsync -a --itemize-changes "$1/" there/', sources).splitlines()
     assert not [line for line in changes if place in KEEP_MODES or "p" not in line.split()[0]], changes
-    work.sh('echo more >> "$1/share.py"; rm "$1/errors.py"; rsync -a --delete "$1/" there/', sources)
+    work.sh('echo more >> "$1/status.py"; rm "$1/errors.py"; rsync -a --delete "$1/" there/', sources)
     assert work.sh('diff -r --no-dereference "$1" there', sources) == ""
     work.sh('rsync -a there/ "$HOME/back/"; rsync -a --checksum "$HOME/back/" again/')
     assert work.sh('diff -r --no-dereference "$1" again', sources) == ""

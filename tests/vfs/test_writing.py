@@ -587,11 +587,24 @@ async def test_a_handle_is_kept_while_a_grant_allows_it_and_opened_again_without
     mounted = await mount(share)
     for _ in range(3):
         assert await mounted.read_all("f") == b"text"
-        await trio.sleep(0.5)
+        await trio.sleep(0.3)
     assert share.calls["open"] == 1
     await trio.sleep(1)
     assert share.open_files == 0
     assert mounted.fs.statistics().inodes == 2
+
+
+async def test_a_file_that_is_wanted_all_the_time_is_opened_anew_now_and_then(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    """What programs on the server itself did to it shows only then."""
+    share = granting()
+    share.add("f", b"text")
+    mounted = await mount(share)
+    for _ in range(12):
+        assert await mounted.read_all("f") == b"text"
+        await trio.sleep(0.25)
+    assert share.calls["open"] == 3
 
 
 async def test_handles_that_share_no_deletion_are_not_kept(mount: Mount, autojump_clock: MockClock) -> None:
