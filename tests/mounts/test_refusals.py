@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.caller import Caller, caller_on
+from tests.support.folders import public_folder
 from tests.support.mounts import Mount, Options
 from tests.support.samba import SambaServer, wait_for
 from tests.support.stranger import READ_DATA, SHARE_NOTHING, WRITE_DATA, stranger_on
@@ -43,15 +44,15 @@ def errno_of(caller: Caller, expression: str) -> int:
 
 
 @pytest.fixture
-def small_disk(tmp_path_factory: pytest.TempPathFactory, user: User) -> Iterator[Path]:
+def small_disk(user: User) -> Iterator[Path]:
     """Provide a disk of 4 MiB."""
-    point = tmp_path_factory.mktemp("small disk")
-    for folder in (point, point.parent, point.parent.parent):
-        folder.chmod(0o755)
-    owner = f"uid={user.uid},gid={user.gid},mode=755"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=4m,{owner}", "tmpfs", point], check=True, timeout=60)
-    yield point
-    subprocess.run(["umount", "--lazy", point], check=True, timeout=60)
+    with public_folder("smbfuse-disk-") as folder:
+        point = folder / "small disk"
+        point.mkdir()
+        owner = f"uid={user.uid},gid={user.gid},mode=755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=4m,{owner}", "tmpfs", point], check=True, timeout=60)
+        yield point
+        subprocess.run(["umount", "--lazy", point], check=True, timeout=60)
 
 
 # Writes until it is refused, then asks for what it may have missed: what the system calls said, in order.
