@@ -143,7 +143,7 @@ def test_a_mount_answers_as_the_model_does(player: Player, drawn: list[Operation
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@searching(120)
+@searching(160)  # of some 120 operations, a third of which have no handle to work on
 @given(drawn=st.lists(operations, min_size=80, max_size=160))
 def test_ten_thousand_operations_answer_as_the_model_does(player: Player, drawn: list[Operation]) -> None:
     compare(player, drawn)
