@@ -57,6 +57,23 @@ async def test_one_time_leaves_the_other(mount: Mount) -> None:
     assert node.written_ns == written
 
 
+async def test_a_creation_time_that_follows_the_others_makes_no_other_file(mount: Mount) -> None:
+    """Samba gives the earliest of the other times, so that setting one moves it; the answer does not say so."""
+    share = MemShare()
+    node = share.add("d/f")
+    node.created_ns = node.written_ns
+    mounted = await mount(share)
+    ino = await mounted.ino("d/f")
+    opened = await mounted.fs.open(ino, os.O_RDWR)
+    await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), opened.fh)
+    node.accessed_ns = node.changed_ns
+    node.created_ns = CUT
+    for _ in range(2):
+        assert await mounted.names("d") == [b".", b"..", b"f"]
+        assert await mounted.ino("d/f") == ino
+    await mounted.fs.release(opened.fh)
+
+
 async def test_a_time_set_through_a_writer_outlasts_its_close(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare()
     mounted = await mount(share)
