@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -16,7 +16,7 @@ from smbfuse.client.smb1_links import read_reparse_point
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.client.smb1_volume import Volume
 from smbfuse.engine.dialect import SMB1
-from smbfuse.errors import ConnectionLost, NotFound, SmbError, StaleHandle, StatusError
+from smbfuse.errors import Busy, ConnectionLost, NotFound, SmbError, StaleHandle, StatusError
 from smbfuse.share import (
     Attributes,
     Buffer,
@@ -151,15 +151,12 @@ class Smb1Share:
 
     async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
         """Remove a name; see `Share.remove`.  Cost: 1 round trip, 3 for a file that somebody has open."""
-        await self._stand_aside(path)
-        await smb1_names.remove(self._tree, path, kind, holder)
+        await self._unobstructed(lambda: smb1_names.remove(self._tree, path, kind, holder), path)
 
     async def rename(self, source: str, target: str, *, replace: bool, holder: GrantHolder | None = None) -> None:
         """Give a file or folder another name; see `Share.rename` and `smb1_rename.rename`."""
-        await self._stand_aside(source)
-        if replace:
-            await self._stand_aside(target)
-        await smb1_rename.rename(self._tree, source, target, replace=replace)
+        paths = (source, target) if replace else (source,)
+        await self._unobstructed(lambda: smb1_rename.rename(self._tree, source, target, replace=replace), *paths)
         self._tree.renamed(source, target)
 
     async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
@@ -221,9 +218,35 @@ class Smb1Share:
             connects=1,
         )
 
-    async def _stand_aside(self, path: str) -> None:
-        """Have our own handles of `path` forbid nothing; one that cannot be opened again is left as it is."""
-        for file in self._tree.files_at(path):
+    async def _unobstructed(self, change: Callable[[], Awaitable[None]], *paths: str) -> None:
+        """Make a change of names that handles of our own shall not forbid.
+
+        Tried a second time if it was refused and the file turns out to be open here under another of its names, or by
+        an open that was under way.
+        """
+        for path in paths:
+            await self._stand_aside(self._tree.files_at(path))
+        try:
+            await change()
+        except Busy:
+            in_the_way = [file for path in paths for file in await self._open_under_any_name(path)]
+            if not in_the_way:
+                raise
+            await self._stand_aside(in_the_way)
+            await change()
+
+    async def _open_under_any_name(self, path: str) -> Sequence[Smb1File]:
+        try:
+            found = await StatQuery(self._tree, path).result()
+        except StatusError as error:
+            log.debug("nobody knows who has %r open: %s", path, error)
+            return self._tree.files_at(path)
+        same = [file for file in self._tree.open_files if found.file_id and file.stat.file_id == found.file_id]
+        return [*self._tree.files_at(path), *same]
+
+    async def _stand_aside(self, files: Sequence[Smb1File]) -> None:
+        """Have our own handles forbid nothing; one that cannot be opened again is left as it is."""
+        for file in files:
             try:
                 await file.stand_aside()
             except StaleHandle as error:

@@ -521,6 +521,22 @@ async def test_a_plain_handle_forbids_deletion_to_others_until_it_stands_aside(
 
 
 @both
+async def test_a_plain_handle_stands_aside_under_any_name_of_its_file(
+    settings: dict[str, Any], server: SambaServer, folder: Path
+) -> None:
+    (folder / "one").write_bytes(b"linked")
+    os.link(folder / "one", folder / "two")
+    os.link(folder / "one", folder / "three")
+    async with mounted(server, **settings) as share:
+        file = await share.open(f"{folder.name}/one", READING)
+        await share.remove(f"{folder.name}/two", Kind.FILE)
+        await share.rename(f"{folder.name}/three", f"{folder.name}/four", replace=False)
+        assert bytes(await file.read(0, 10)) == b"linked"
+        await file.aclose()
+    assert sorted(path.name for path in folder.iterdir()) == ["four", "one"]
+
+
+@both
 async def test_reads_go_on_while_a_handle_stands_aside(
     settings: dict[str, Any], server: SambaServer, folder: Path
 ) -> None:

@@ -178,6 +178,7 @@ def test_readers_of_growing_files_keep_their_numbers_and_see_the_growth(
             assert wait_for(partial(shows, caller, file.name, expected), 5), file.name
         assert [caller.fstat(file.name)["st_ino"] for file in files] == numbers
         assert [caller.stat(file.name)["st_ino"] for file in files] == numbers
+    time.sleep(1.5)  # what others have been shown, the follower may see a second later
     follower.terminate()
     followed, _ = follower.communicate(timeout=20)
     assert followed == expected
