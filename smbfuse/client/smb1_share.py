@@ -242,7 +242,9 @@ class Smb1Share:
             log.debug("nobody knows who has %r open: %s", path, error)
             return self._tree.files_at(path)
         same = [file for file in self._tree.open_files if found.file_id and file.stat.file_id == found.file_id]
-        return [*self._tree.files_at(path), *same]
+        for file in same:
+            file.path = path  # the name it was opened by may be another file's now
+        return self._tree.files_at(path)
 
     async def _stand_aside(self, files: Sequence[Smb1File]) -> None:
         """Have our own handles forbid nothing; one that cannot be opened again is left as it is."""
