@@ -313,13 +313,18 @@ class SambaServer:
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, *, pause_s: float = 0.05) -> bool:
-    """Ask `condition` until it is true or `timeout_s` has passed; return what it said last."""
+    """Ask `condition` until it is true or `timeout_s` has passed; return what it said last.
+
+    The last question begins when the time is over: an answer that was long on its way proves nothing about then.
+    """
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() >= deadline:
+    while True:
+        over = time.monotonic() >= deadline
+        if condition():
+            return True
+        if over:
             return False
         time.sleep(pause_s)
-    return True
 
 
 def _accepts(port: int) -> bool:
