@@ -205,6 +205,7 @@ async def test_the_end_leaves_nobody_waiting(kernel: Kernel, monkeypatch: pytest
     gate = kernel.gates[1] = threading.Event()
     cache = PageCache()
     cache.invalidate_inode(1, attr_only=True)
+    await until(lambda: kernel.begun != [])
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cache.drop_pages, 2)
         await until(lambda: cache.statistics().waiting == 1)
