@@ -117,6 +117,7 @@ async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: b
                 if afterwards and not opened.created:
                     await set_end(tree, opened.fid, path, 0)
                     stat = await StatQuery(tree, path, fid=opened.fid).result()
+                first = _first_bytes(tree, replies, chained)
                 oplock = None
                 if intent.holder is not None and opening.wanted:
                     oplock = tree.oplocks.opened(tree.tree, opened.fid, intent.holder, opening.wanted, opened.oplock)
@@ -132,7 +133,7 @@ async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: b
             finally:
                 if query is not None:
                     query.give_up()
-            return Handle(opening.way, opened, stat, _first_bytes(tree, replies, chained), oplock)
+            return Handle(opening.way, opened, stat, first, oplock)
 
 
 def _fid_of(tree: Smb1Tree, opening: Opening, reply: Reply) -> int:
