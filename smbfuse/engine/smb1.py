@@ -206,7 +206,8 @@ class Smb1Engine:
         self._told.clear()
         for pending in self._continued:
             # Each takes numbers like any request, though only the last one is answered: [MS-CIFS] 3.2.4.1.3.
-            pdus += [self._sealed(message, pending) for message in pending.exchange.later]
+            if pending.mid in self._pending:
+                pdus += [self._sealed(message, pending) for message in pending.exchange.later]
             pending.exchange.later = []
         self._continued.clear()
         while (exchange := self._admitted()) is not None:

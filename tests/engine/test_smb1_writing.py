@@ -188,3 +188,14 @@ def test_a_long_nt_transaction_goes_in_as_many_messages_as_it_takes(max_buffer_s
     assert got == data
     talker.arrived(answer(message, TransactionPart(Command.NT_TRANSACT, 0, 0, b"", 0, b"", 0)))
     assert exchange.replies[0].status == NtStatus.SUCCESS
+
+
+def test_what_was_refused_after_the_leave_to_go_on_does_not_go_on() -> None:
+    talker = Smb1Engine(pid=1)
+    talker.max_buffer_size = 1024
+    exchange = talker.transact(nt_request(b"p" * 8, bytes(5000)), tree=TREE)
+    (message,) = sent(talker)
+    talker.arrived(answer(message, Nothing(Command.NT_TRANSACT)))
+    talker.arrived(answer(message, Nothing(Command.NT_TRANSACT), status=NtStatus.ACCESS_DENIED))
+    assert exchange.replies[0].status == NtStatus.ACCESS_DENIED
+    assert not sent(talker)
