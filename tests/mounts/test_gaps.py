@@ -140,7 +140,7 @@ def test_blocked_callers_of_every_kind_leave_the_rest_alone(
         for number in range(100):
             (server.root / folder / str(number)).write_bytes(bytes(1000))
             (server.root / folder / f"folder {number}").mkdir()
-    options: Options = {"actimeo": 60, "timeo": 8, "echo_interval": 60}
+    options: Options = {"actimeo": 60, "timeo": 15, "echo_interval": 60}
     mounted = mount(server, options)
     mounted.run("ls", "-l", mounted.point, mounted.point / "known")
     mounted.run("df", mounted.point)
@@ -158,11 +158,11 @@ def test_blocked_callers_of_every_kind_leave_the_rest_alone(
         ]
         time.sleep(1)
         assert sum(caller.poll() is None for caller in callers) == len(callers)
-        began = time.monotonic()
+        # All of them before the first of the callers is given up: had they to wait for those, they would end after them.
         assert mounted.run("ls", mounted.point / "known", timeout_s=20).count("\n") == 200
         mounted.run("df", mounted.point, timeout_s=20)
         assert mounted.run("stat", "--format=%s", mounted.point / "known" / "99", timeout_s=20) == "1000\n"
-        assert time.monotonic() - began < 3 * LONGEST_GAP_S
+        assert sum(caller.poll() is None for caller in callers) == len(callers)
         for caller in callers:
             caller.kill()
         began = time.monotonic()

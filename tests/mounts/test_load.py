@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.mounts, pytest.mark.samba, pytest.mark.timeout(240)]
 
 BLOCKED: Final = 500
 PROMPT_S: Final = 1.0  # what a user takes for "at once"
+TRIES_S: Final = 8.0  # for another try: a loaded machine holds up one of them, callers that block hold up all
 
 # As many threads as files, each a caller of its own in the kernel; says so when all have begun.
 READ_ALL: Final = """
@@ -63,6 +64,11 @@ def timed(mount: Mount, *command: str | Path) -> float:
     return time.monotonic() - began
 
 
+def prompt(taken_s: Callable[[], float]) -> bool:
+    """Tell whether something is done at once, if not at the first try."""
+    return wait_for(lambda: taken_s() < PROMPT_S, TRIES_S)
+
+
 @pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
 def test_500_blocked_callers_leave_everybody_else_alone(
     start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], vers: str
@@ -71,7 +77,7 @@ def test_500_blocked_callers_leave_everybody_else_alone(
     (server.root / "many").mkdir()
     for number in range(BLOCKED):
         (server.root / "many" / str(number)).write_bytes(bytes(1000))
-    mounted = mount(server, {"vers": vers, "actimeo": 60, "timeo": 20, "echo_interval": 60})
+    mounted = mount(server, {"vers": vers, "actimeo": 90, "timeo": 60, "echo_interval": 60})
     mounted.run("ls", "-l", mounted.point, mounted.point / "many")
     mounted.run("df", mounted.point)
     with server.paused():
@@ -81,10 +87,11 @@ def test_500_blocked_callers_leave_everybody_else_alone(
             assert callers.stdout.readline() == b"begun\n"
             time.sleep(1)
             assert callers.poll() is None, "nobody is blocked"
-            assert probe(mounted) < PROMPT_S
-            assert timed(mounted, "ls", mounted.point / "many") < PROMPT_S
-            assert timed(mounted, "df", mounted.point) < PROMPT_S
-            assert probe(mounted) < PROMPT_S
+            assert prompt(lambda: probe(mounted))
+            assert prompt(lambda: timed(mounted, "ls", mounted.point / "many"))
+            assert prompt(lambda: timed(mounted, "df", mounted.point))
+            assert prompt(lambda: probe(mounted))
+            assert callers.poll() is None, "nobody was blocked any more"
         finally:
             server.resume()
             callers.communicate(timeout=60)
@@ -104,7 +111,7 @@ def storm(mount: Mount, folder: Path, rounds: int, seed: int) -> list[float]:
             caller.communicate(timeout=20)
         # Nothing asks the kernel for anything now: a loop that waits for the next request would wait for ever.
         time.sleep(0.1)
-        answers.append(probe(mount))
+        answers.append(min(probe(mount) for _ in range(3)))  # a loaded machine may hold up one
     return answers
 
 
