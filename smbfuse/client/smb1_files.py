@@ -137,28 +137,27 @@ class Smb1File:
             before, way = self._handle, best_way(self._tree, plain=False)
             if before.closed or before.way is way or way is Way.ANDX:
                 return
-            if before.oplock is not None:
-                before.oplock.yielding = True  # the other open that breaks it is our own
-            self._handle = after = await self._open_again(before)
-            await before.unused()
+            oplock = before.oplock
+            if oplock is not None:
+                oplock.yielding = True  # the other open that breaks it is our own
+            after = await self._open_again(before)
             if self not in self._tree.open_files:  # closed while we waited
-                self._close(after)
+                after.close()
+                return
+            self._handle = after
             kept = after.oplock.caching if after.oplock is not None else Caching.NONE
-            if before.oplock is not None and before.oplock.caching & ~kept:
-                before.oplock.holder.broken(kept, acknowledge=False)
-            await self._tree.perform_one(close(self._tree, before.fid))
+            if oplock is not None and oplock.caching & ~kept:
+                oplock.holder.broken(kept, acknowledge=False)
+            before.close()
+            await before.gone()
 
     async def aclose(self) -> None:
         """Give the handle back; see `OpenFile.aclose`."""
         if not self._handle.closed:
             self._tree.open_files.discard(self)
-            self._close(self._handle)
+            self._handle.close()
             for fid in self._tree.deleted_after(self):
                 close(self._tree, fid)
-
-    def _close(self, handle: Handle) -> None:
-        handle.closed = True
-        close(self._tree, handle.fid)
 
     async def _open_again(self, before: Handle) -> Handle:
         """Return another handle of the same file.  Raises StaleHandle if its path does not lead to it any longer."""
@@ -170,14 +169,17 @@ class Smb1File:
             raise
         except StatusError as error:
             raise self._stale(f"cannot be opened again: {error}") from error
+        if before.closed:
+            return after
         try:
             # Of both handles at the same moment: then even times may be compared.
-            questions = [StatQuery(tree, self.path, fid=handle.fid) for handle in (before, after)]
-            old, new = [await question.result() for question in questions]
+            with before as fid:
+                questions = [StatQuery(tree, self.path, fid=one) for one in (fid, after.fid)]
+                old, new = [await question.result() for question in questions]
             if not _is_same(old, new):
                 raise self._stale("is another file by now")
         except BaseException:
-            close(tree, after.fid)
+            after.close()
             raise
         return after
 

@@ -19,7 +19,7 @@ import trio
 from smbfuse import status
 from smbfuse.client.smb1_changes import set_end, too_far, with_mode
 from smbfuse.client.smb1_levels import NOT_KNOWN
-from smbfuse.client.smb1_open import Opened, Opening, Way, close_when_done, refusal
+from smbfuse.client.smb1_open import Opened, Opening, Way, close, close_when_done, refusal
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.errors import ConnectionLost, ProtocolError, StatusError, WrongKind
 from smbfuse.share import Creation, FileStat, Kind, OpenIntent
@@ -30,7 +30,7 @@ from smbfuse.wire.smb1.negotiate import Capabilities
 if TYPE_CHECKING:
     from smbfuse.client.smb1_oplocks import Oplock
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1_exchange import Reply
+    from smbfuse.engine.smb1_exchange import Reply, Smb1Exchange
     from smbfuse.wire.smb1.message import Message
 
 log = logging.getLogger(__name__)
@@ -42,12 +42,34 @@ _CHAIN_NOT_KNOWN: Final = NOT_KNOWN | {NtStatus.SMB_BAD_FID, NtStatus.INVALID_HA
 
 
 class Handle:
-    """A FID with all that its open told. `with handle as fid:` marks a request that uses it."""
+    """A FID with all that its open told. `with handle as fid:` marks a request that uses it.
 
-    __slots__ = ("_users", "_users_gone", "closed", "created", "fid", "first", "oplock", "stat", "way")
+    It is closed behind the last request that uses it: small requests overtake large ones, and a FID that is closed may
+    be another file's at once.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_given_back",
+        "_tree",
+        "_users",
+        "closed",
+        "created",
+        "fid",
+        "first",
+        "oplock",
+        "stat",
+        "way",
+    )
 
     def __init__(
-        self, way: Way, opened: Opened, stat: FileStat, first: memoryview | None, oplock: Oplock | None
+        self,
+        tree: Smb1Tree,
+        way: Way,
+        opened: Opened,
+        stat: FileStat,
+        first: memoryview | None,
+        oplock: Oplock | None,
     ) -> None:
         self.way = way
         self.fid = opened.fid
@@ -55,15 +77,16 @@ class Handle:
         self.stat = stat
         self.first = first
         self.oplock = oplock
-        self.closed = False
+        self.closed = False  # no request may use it any more
+        self._tree = tree
         self._users = 0
-        self._users_gone = trio.Event()
+        self._closing: Smb1Exchange | None = None
+        self._given_back = trio.Event()  # `_closing` is on its way
 
     def __repr__(self) -> str:
         return f"<Handle fid {self.fid} of {self.way.value}>"
 
     def __enter__(self) -> int:
-        # The FID may be another file's by now, and small requests overtake large ones.
         if self.closed:
             raise status.error(NtStatus.FILE_CLOSED, "use of a handle")
         self._users += 1
@@ -71,14 +94,23 @@ class Handle:
 
     def __exit__(self, *_exception: object) -> None:
         self._users -= 1
-        if not self._users:
-            self._users_gone.set()
+        self._give_back()
 
-    async def unused(self) -> None:
-        """Wait until no request uses the handle, to which nobody turns any more."""
-        while self._users:
-            self._users_gone = trio.Event()
-            await self._users_gone.wait()
+    def close(self) -> None:
+        """Give the FID back once, as soon as no request uses it; nobody need wait for that."""
+        self.closed = True
+        self._give_back()
+
+    async def gone(self) -> None:
+        """Wait until the server has closed what `close` gives back. To be called once."""
+        await self._given_back.wait()
+        if self._closing is not None:
+            await self._tree.perform_one(self._closing)
+
+    def _give_back(self) -> None:
+        if self.closed and not self._users and self._closing is None:
+            self._closing = close(self._tree, self.fid)
+            self._given_back.set()
 
 
 async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: bool | None = None) -> Handle:
@@ -133,7 +165,7 @@ async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: b
             finally:
                 if query is not None:
                     query.give_up()
-            return Handle(opening.way, opened, stat, first, oplock)
+            return Handle(tree, opening.way, opened, stat, first, oplock)
 
 
 def _fid_of(tree: Smb1Tree, opening: Opening, reply: Reply) -> int:

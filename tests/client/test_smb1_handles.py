@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+import trio
+import trio.testing
 
 from smbfuse.errors import ProtocolError
 from smbfuse.share import OpenIntent
@@ -14,8 +16,6 @@ from smbfuse.wire.smb1.negotiate import Capabilities
 from tests.client.smb1_disk import Disk
 from tests.client.smb1_server import NT
 from tests.client.test_smb1_old_disks import NT_LEVELS, mounted
-
-READING = OpenIntent()
 
 
 @dataclass
@@ -65,4 +65,80 @@ async def test_first_bytes_that_are_nonsense_leave_no_handle_behind() -> None:
         with pytest.raises(ProtocolError):
             await share.open("a.txt", OpenIntent(first_bytes=4))
     assert server.opened == [1]
+    assert server.closed == {1: 1}
+
+
+# --- a handle that is to stand aside ----------------------------------------------------------------------------------
+
+
+async def test_a_file_that_is_closed_while_it_is_opened_again_is_closed_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = Counting(held={Command.NT_CREATE_ANDX})
+    async with mounted(server) as share:
+        file = await share.open("a.txt", OpenIntent())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(file.stand_aside)
+            await trio.testing.wait_all_tasks_blocked()
+            assert server.waiting
+            await file.aclose()
+            await share.echo()
+            await server.let()
+    assert server.opened == [1, 2]
+    assert server.closed == {1: 1, 2: 1}
+
+
+async def test_a_file_that_is_closed_while_its_old_handle_is_in_use_is_closed_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = Counting(held={Command.READ_ANDX})
+    async with mounted(server) as share:
+        file = await share.open("a.txt", OpenIntent())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(file.read, 0, 5)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(file.stand_aside)
+            await trio.testing.wait_all_tasks_blocked()
+            assert server.opened == [1, 2]
+            await file.aclose()
+            await share.echo()
+            assert server.closed == {2: 1}  # the old one is being read
+            await server.let()
+    assert server.closed == {1: 1, 2: 1}
+
+
+async def test_whoever_gives_up_standing_aside_leaves_no_handle_behind(autojump_clock: trio.testing.MockClock) -> None:
+    server = Counting(held={Command.READ_ANDX})
+    async with mounted(server) as share:
+        file = await share.open("a.txt", OpenIntent())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(file.read, 0, 5)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.move_on_after(1) as scope:
+                await file.stand_aside()
+            assert scope.cancelled_caught
+            assert not server.closed
+            await server.let()
+        await file.aclose()
+    assert server.opened == [1, 2]
+    assert server.closed == {1: 1, 2: 1}
+
+
+async def test_a_file_is_closed_behind_its_reads(autojump_clock: trio.testing.MockClock) -> None:
+    server = Counting(held={Command.READ_ANDX})
+    async with mounted(server) as share:
+        file = await share.open("a.txt", OpenIntent())
+        brought = []
+
+        async def read() -> None:
+            brought.append(bytes(await file.read(0, 5)))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            await file.aclose()
+            await share.echo()
+            assert not server.closed
+            await server.let()
+        assert brought == [b"hello"]
     assert server.closed == {1: 1}
