@@ -1,16 +1,21 @@
 """What a server refuses to a writer: the right errno, no byte lost without a report, and the mount goes on."""
 
+import contextlib
 import errno
+import re
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from smbfuse.status import NtStatus
 from tests.support.caller import Caller, caller_on
 from tests.support.folders import public_folder
 from tests.support.mounts import Mount, Options
+from tests.support.quota import samba_with_quota
 from tests.support.samba import SambaServer, wait_for
 from tests.support.stranger import READ_DATA, SHARE_NOTHING, WRITE_DATA, stranger_on
 from tests.support.users import User
@@ -111,6 +116,130 @@ def test_a_full_disk_takes_small_files_whole_or_says_that_it_does_not(small_disk
     for number in range(100, 200):
         whole = (small_disk / f"f{number}").exists() and (small_disk / f"f{number}").stat().st_size == 65536
         assert whole or str(number) in failed, f"f{number} was lost without a word"
+
+
+# -- a quota
+
+QUOTA: Final = MIB
+BALLAST: Final = QUOTA * 3 // 4  # bytes of another file that there is no room beside for what is written here
+CONTENT: Final = bytes(range(256)) * 2048  # 512 KiB
+_CONTENT: Final = "(bytes(range(256)) * 2048)"  # in the words of the process on the mount
+QUOTA_WORDS: Final[dict[str, tuple[NtStatus | None, int]]] = {
+    "the words of others": (NtStatus.DISK_QUOTA_EXCEEDED, errno.EDQUOT),
+    # What Samba says cannot be told from a full disk: "Windows apps need this", say its sources.
+    "Samba's own words": (None, errno.ENOSPC),
+}
+
+
+@dataclass
+class Quota:
+    """A folder with a quota, a mount of it, a process there, and what it is to be told beyond the quota."""
+
+    folder: Path
+    mounted: Mount
+    caller: Caller
+    refusal: int
+
+    def errno_of(self, expression: str) -> int:
+        return errno_of(self.caller, expression)
+
+    def open(self) -> None:
+        self.caller.do("kept.__setitem__('w', os.open(point + '/f', os.O_CREAT | os.O_WRONLY, 0o644))")
+
+    def close(self) -> int:
+        return self.errno_of("os.close(kept.pop('w'))")
+
+    def lost(self) -> list[tuple[int, int]]:
+        """Return what the log says was given up of the file: offset and length."""
+        said = re.findall(r"file='f' (\d+) bytes at offset (\d+) are given up", self.mounted.log_text())
+        return [(int(offset), int(length)) for length, offset in said]
+
+
+@pytest.fixture(params=["1.0 nounix", "3.1.1"])
+def on_quota(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    start_samba: Callable[..., SambaServer],
+    mount: Callable[..., Mount],
+    user: User,
+) -> Iterator[Callable[..., Quota]]:
+    """Provide `on_quota(words, option=…)`: a share whose server allows its user 1 MiB, most of it used, and a mount."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(public_folder("smbfuse-quota-"))
+
+        def start(words: str, **options: str | int | bool) -> Quota:
+            status, refusal = QUOTA_WORDS[words]
+            place = folder / "quota"
+            server = start_samba(
+                shares={"quota": place}, programs=samba_with_quota(folder / "quota.so", place, QUOTA, status)
+            )
+            (place / "ballast").write_bytes(bytes(BALLAST))
+            for path in (place, place / "ballast"):
+                user.owns(path)
+            login = {"port": server.port, "credentials": str(server.credentials())}
+            mounted = mount(
+                "//127.0.0.1/quota",
+                {**DIALECTS[request.param], **login, **options},
+                announced=["are not on the server", "are given up"],
+            )
+            return Quota(place, mounted, stack.enter_context(caller_on(mounted)), refusal)
+
+        yield start
+
+
+@pytest.mark.parametrize("words", list(QUOTA_WORDS))
+def test_what_waits_beyond_a_quota_is_told_by_fsync_and_saved_once_there_is_room(
+    on_quota: Callable[..., Quota], words: str
+) -> None:
+    quota = on_quota(words)
+    quota.open()
+    assert quota.caller.do(f"os.pwrite(kept['w'], {_CONTENT}, 0)") == len(CONTENT)  # nobody else has it open: it waits
+    for _ in range(2):
+        assert quota.errno_of("os.fsync(kept['w'])") == quota.refusal
+    assert quota.errno_of("os.pwrite(kept['w'], bytes(10), 2_000_000)") == quota.refusal
+    assert quota.caller.do("len(open(point + '/ballast', 'rb').read())") == BALLAST  # the mount goes on
+    assert re.search(r"file='f' \d+ bytes at offset \d+ are not on the server", quota.mounted.log_text())
+    quota.caller.do("os.unlink(point + '/ballast')")
+    assert quota.errno_of("os.fsync(kept['w'])") == 0
+    assert (quota.folder / "f").read_bytes() == CONTENT
+    assert quota.close() == 0
+    assert quota.lost() == []
+
+
+@pytest.mark.parametrize("words", list(QUOTA_WORDS))
+def test_what_waits_beyond_a_quota_is_told_by_close_and_named(on_quota: Callable[..., Quota], words: str) -> None:
+    quota = on_quota(words)
+    quota.open()
+    assert quota.caller.do(f"os.pwrite(kept['w'], {_CONTENT}, 0)") == len(CONTENT)
+    assert quota.close() == quota.refusal
+    assert wait_for(lambda: bool(quota.lost()), 10)
+    saved = (quota.folder / "f").read_bytes()
+    assert quota.lost() == [(0, len(CONTENT))] or quota.lost() == [(len(saved), len(CONTENT) - len(saved))]
+    assert saved == CONTENT[: len(saved)]
+    quota.caller.do("os.unlink(point + '/ballast')")
+    quota.open()
+    assert quota.caller.do(f"os.pwrite(kept['w'], {_CONTENT}, 0)") == len(CONTENT)
+    assert quota.close() == 0
+    assert (quota.folder / "f").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("words", list(QUOTA_WORDS))
+def test_what_is_written_through_beyond_a_quota_is_told_by_write(on_quota: Callable[..., Quota], words: str) -> None:
+    quota = on_quota(words, nolease=True)
+    quota.open()
+    taken = 0
+    while not quota.errno_of(f"kept.__setitem__('n', os.pwrite(kept['w'], {_CONTENT}[{taken}:][:65000], {taken}))"):
+        taken += int(quota.caller.do("kept['n']"))
+    assert quota.errno_of(f"os.pwrite(kept['w'], b'x', {taken})") == quota.refusal
+    assert taken == QUOTA - BALLAST
+    assert (quota.folder / "f").read_bytes() == CONTENT[:taken]
+    assert quota.caller.do("sorted(os.listdir(point))") == ["ballast", "f"]  # the mount goes on
+    quota.caller.do("os.unlink(point + '/ballast')")
+    assert quota.caller.do(f"os.pwrite(kept['w'], {_CONTENT}[{taken}:], {taken})") == len(CONTENT) - taken
+    # What was refused was told, and nobody was told that it had been taken: it is no loss.
+    assert quota.errno_of("os.fsync(kept['w'])") == quota.close() == 0
+    assert (quota.folder / "f").read_bytes() == CONTENT
+    assert "not on the server" not in quota.mounted.log_text()
 
 
 # -- no leave

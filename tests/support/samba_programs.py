@@ -27,9 +27,13 @@ _SBIN: Final = ":/usr/sbin:/usr/local/sbin:/usr/local/samba/sbin"  # not on ever
 
 @dataclass(frozen=True, slots=True)
 class SambaPrograms:
-    """The programs of one Samba. `folder` is where it is unpacked; None: it is installed."""
+    """The programs of one Samba. `folder` is where it is unpacked; None: it is installed.
+
+    `preload` is a library that they find before their own; see quota.c.
+    """
 
     folder: Path | None = None
+    preload: Path | None = None
 
     def path(self, name: str) -> str | None:
         """Return where the program `name` is; None: it is not there."""
@@ -38,12 +42,14 @@ class SambaPrograms:
         return shutil.which(name, path=f"{self.folder}/usr/bin:{self.folder}/usr/sbin")
 
     def environment(self) -> Mapping[str, str]:
-        """Return the environment that the programs need to find their own libraries."""
-        if self.folder is None:
-            return os.environ
-        libraries = sorted(map(str, self.folder.glob("usr/lib/*-linux-gnu")))
-        found = [*libraries, *(f"{library}/samba" for library in libraries)]
-        return {**os.environ, "LD_LIBRARY_PATH": ":".join(found)}
+        """Return the environment that the programs need to find their libraries."""
+        environment = dict(os.environ)
+        if self.folder is not None:
+            libraries = sorted(map(str, self.folder.glob("usr/lib/*-linux-gnu")))
+            environment["LD_LIBRARY_PATH"] = ":".join([*libraries, *(f"{library}/samba" for library in libraries)])
+        if self.preload is not None:
+            environment["LD_PRELOAD"] = str(self.preload)
+        return environment
 
     def version(self) -> tuple[int, int]:
         """Return major and minor version; (0, 0) if there is no smbd that runs."""
