@@ -140,7 +140,11 @@ class Smb1File:
             oplock = before.oplock
             if oplock is not None:
                 oplock.yielding = True  # the other open that breaks it is our own
-            after = await self._open_again(before)
+            try:
+                after = await self._open_again(before)
+            finally:
+                if oplock is not None:
+                    oplock.yielding = False
             if self not in self._tree.open_files:  # closed while we waited
                 after.close()
                 return

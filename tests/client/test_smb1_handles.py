@@ -1,21 +1,25 @@
 """Handles of an SMB1 server are given back once, and always: whatever answers it gives, and whoever gives up when."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import trio
 import trio.testing
 
-from smbfuse.errors import ProtocolError
-from smbfuse.share import OpenIntent
+from smbfuse.errors import ProtocolError, StaleHandle
+from smbfuse.share import Caching, OpenIntent
+from smbfuse.status import NtStatus
+from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import files, io
+from smbfuse.wire.smb1.control import BREAK_TO_NONE
 from smbfuse.wire.smb1.header import Command, decode_header
 from smbfuse.wire.smb1.message import Block, Message
 from smbfuse.wire.smb1.negotiate import Capabilities
 from tests.client.smb1_disk import Disk
-from tests.client.smb1_server import NT
+from tests.client.smb1_server import NT, Refused
 from tests.client.test_smb1_old_disks import NT_LEVELS, mounted
+from tests.engine.test_smb1_writing import notice
 
 
 @dataclass
@@ -142,3 +146,44 @@ async def test_a_file_is_closed_behind_its_reads(autojump_clock: trio.testing.Mo
             await server.let()
         assert brought == [b"hello"]
     assert server.closed == {1: 1}
+
+
+async def test_a_handle_that_could_not_stand_aside_is_asked_for_what_it_keeps(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Holder:
+        key = bytes(16)
+
+        def __init__(self) -> None:
+            self.breaks: list[tuple[Caching, bool]] = []
+
+        def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
+            self.breaks.append((remaining, acknowledge))
+
+        def lost(self) -> None:
+            """Hear that the mount ends."""
+
+    class Exclusive(Counting):
+        """Gives whoever asks with OPEN_ANDX an oplock, and lets nobody open the file a second time."""
+
+        def _reply(self, block: Block) -> Message:
+            if block.command == Command.NT_CREATE_ANDX:
+                raise Refused(NtStatus.ACCESS_DENIED)
+            reply = super()._reply(block)
+            if isinstance(reply, files.OpenAndxResponse):
+                return replace(reply, open_results=reply.open_results | files.OpenResult.OPLOCK)
+            return reply
+
+    server, holder = Exclusive(), Holder()
+    async with mounted(server) as share:
+        file = await share.open("a.txt", OpenIntent(holder=holder, wanted=Caching.READ))
+        assert file.caching is Caching.READ
+        with pytest.raises(StaleHandle):
+            await file.stand_aside()
+        broken = notice(server.opened[0], BREAK_TO_NONE)
+        server._outbox += nbss.frame(len(broken)) + broken
+        await server.let()
+        await share.echo()
+        assert holder.breaks == [(Caching.NONE, True)]
+        assert "LOCKING_ANDX" not in server.commands
+        await file.aclose()
