@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from smbfuse import status
 from smbfuse.client.smb1_changes import change_path, with_mode
 from smbfuse.client.smb1_levels import NOT_KNOWN, decode_stat, unix_type
-from smbfuse.client.smb1_open import open_for_errand, opened
+from smbfuse.client.smb1_open import close, open_for_errand, opened
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.errors import Denied, NotFound, StatusError
 from smbfuse.share import Change, FileStat, GrantHolder, Kind
@@ -150,7 +150,9 @@ async def remove(tree: Smb1Tree, path: str, kind: Kind, holder: GrantHolder | No
     writers = [file for file in tree.files_at(path) if file.writes]
     if tree.posix_opens and holder is not None and writers:
         options = NtOptions.NON_DIRECTORY_FILE | NtOptions.DELETE_ON_CLOSE
-        tree.delete_after(writers, await open_for_errand(tree, path, NtAccess.DELETE, options))
+        fid = await open_for_errand(tree, path, NtAccess.DELETE, options)
+        if not tree.delete_after(writers, fid):
+            close(tree, fid)
         return
     if not tree.files_at(path) or not tree.has(Capabilities.NT_SMBS):
         reply = await tree.perform_one(tree.submit(DeleteRequest(HIDDEN_TOO, plain_path(tree, path))), patient=True)

@@ -191,9 +191,15 @@ class Smb1Tree:
         """Return what we have open of `path`, by the name as it is known here."""
         return [file for file in self.open_files if self._same(file.path, path)]
 
-    def delete_after(self, writers: Iterable[Smb1File], fid: int) -> None:
-        """Keep `fid`, whose close deletes a file, until none of `writers` has the file open any longer."""
-        self._deletions[fid] = set(writers)
+    def delete_after(self, writers: Iterable[Smb1File], fid: int) -> bool:
+        """Keep `fid`, whose close deletes a file, until none of `writers` has the file open any longer.
+
+        False if that is so already: then it is not kept.
+        """
+        left = self.open_files.intersection(writers)
+        if left:
+            self._deletions[fid] = left
+        return bool(left)
 
     def deleted_after(self, file: Smb1File) -> list[int]:
         """Note that `file` is closed; return the FIDs that it was the last to keep, which are to be closed now."""

@@ -2,18 +2,21 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from smbfuse.client import smb1_names
 from smbfuse.errors import ProtocolError, StaleHandle
-from smbfuse.share import Caching, OpenIntent
+from smbfuse.share import Caching, Kind, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import files, io
 from smbfuse.wire.smb1.control import BREAK_TO_NONE
 from smbfuse.wire.smb1.header import Command, decode_header
+from smbfuse.wire.smb1.levels import UnixCapabilities
 from smbfuse.wire.smb1.message import Block, Message
 from smbfuse.wire.smb1.negotiate import Capabilities
 from tests.client.smb1_disk import Disk
@@ -55,6 +58,19 @@ class Counting(Disk):
         for pdu in waiting:
             super()._take(pdu)
         await self.send_all(())
+
+
+class Holder:
+    key = bytes(16)
+
+    def __init__(self) -> None:
+        self.breaks: list[tuple[Caching, bool]] = []
+
+    def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
+        self.breaks.append((remaining, acknowledge))
+
+    def lost(self) -> None:
+        """Hear that the mount ends."""
 
 
 async def test_first_bytes_that_are_nonsense_leave_no_handle_behind() -> None:
@@ -151,18 +167,6 @@ async def test_a_file_is_closed_behind_its_reads(autojump_clock: trio.testing.Mo
 async def test_a_handle_that_could_not_stand_aside_is_asked_for_what_it_keeps(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    class Holder:
-        key = bytes(16)
-
-        def __init__(self) -> None:
-            self.breaks: list[tuple[Caching, bool]] = []
-
-        def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
-            self.breaks.append((remaining, acknowledge))
-
-        def lost(self) -> None:
-            """Hear that the mount ends."""
-
     class Exclusive(Counting):
         """Gives whoever asks with OPEN_ANDX an oplock, and lets nobody open the file a second time."""
 
@@ -187,3 +191,31 @@ async def test_a_handle_that_could_not_stand_aside_is_asked_for_what_it_keeps(
         assert holder.breaks == [(Caching.NONE, True)]
         assert "LOCKING_ANDX" not in server.commands
         await file.aclose()
+
+
+# --- a hidden name that is to go with its last writer -----------------------------------------------------------------
+
+
+async def test_a_name_whose_last_writer_closes_while_it_is_removed_goes_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Posix(Counting):
+        def _opened(self, path: str, **how: Any) -> tuple[str, bool]:
+            return super()._opened(path.lstrip("/"), **how)
+
+    server = Posix()
+    async with mounted(server) as share:
+        tree = share._tree
+        writers = [await share.open("a.txt", OpenIntent(write=True)) for _ in range(2)]
+        tree.unix = UnixCapabilities.POSIX_PATHNAMES | UnixCapabilities.POSIX_PATH_OPERATIONS
+        server.held.add(Command.NT_CREATE_ANDX)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(smb1_names.remove, tree, "a.txt", Kind.FILE, Holder())
+            await trio.testing.wait_all_tasks_blocked()
+            for writer in writers:
+                await writer.aclose()
+            await share.echo()
+            assert server.closed == {1: 1, 2: 1}
+            await server.let()
+        await share.echo()
+        assert server.closed == {1: 1, 2: 1, 3: 1}
