@@ -3,7 +3,9 @@
 A file that nobody here has changed is the same if times and size are. One that was changed here has other times, and a
 size between what the server has acknowledged and what was sent to it: a request whose answer was lost may have been
 executed or not. That is known of the file and not of a handle, so that what one handle writes makes no other one
-stale. Pure: nothing here awaits, and nothing knows of connections.
+stale. While a handle stands, what has the file's number is that file. Between a loss and the proof it may be another:
+the number of a removed file is soon given to the next, and a look at that one must not become what it is proven by.
+Pure: nothing here awaits.
 """
 
 from __future__ import annotations
@@ -47,17 +49,19 @@ class Moment(NamedTuple):
 
     changes: int
     by_path: int
+    losses: int
 
 
 class Known:
     """What is known of one open file, whichever handle told it."""
 
-    def __init__(self, evidence: Evidence, stat: FileStat, *, touched: bool) -> None:
+    def __init__(self, evidence: Evidence, stat: FileStat, asked: Moment) -> None:
         self.stat = stat
         self.smallest = self.largest = stat.size  # what the size may be: acknowledged, and sent
-        self.touched = touched  # changed here since `stat`: its times prove nothing
+        self.touched = asked.by_path != evidence.by_path  # changed here since `stat`: its times prove nothing
         self.writers = 0  # open handles that have changed it: the server may move its times until they are closed
         self._evidence = evidence
+        self._proven_at = asked.losses
         self._under_way = 0
         self._clock = 0  # counts beginnings and ends of changes
         self._resizing = 0
@@ -108,6 +112,19 @@ class Known:
             self.smallest = min(self.smallest, stat.size)
             self.largest = max(self.largest, stat.size)
 
+    def prove(self, stat: FileStat, asked: Moment) -> None:
+        """Take over what a handle says that was opened again, and that `judge` has found to be of the same file."""
+        self._proven_at = asked.losses
+        self.learn(stat, exact=asked.changes == self._evidence.changes)
+
+    def doubt(self) -> None:
+        """Hear that a handle has ended without a loss."""
+        self._proven_at = -1
+
+    def believes(self, stat: FileStat) -> bool:
+        """Tell whether `stat`, of what has the number or the path of the file, may be learnt: it is of this file."""
+        return self._proven_at == self._evidence.losses or self.judge(stat, writing=False) is Proof.SAME
+
     def judge(self, stat: FileStat, *, writing: bool) -> Proof:
         """Tell what `stat`, of a file opened by the same path, speaks of; what the server never says counts as equal.
 
@@ -132,26 +149,32 @@ class Evidence:
     def __init__(self) -> None:
         self.changes = 0
         self.by_path = 0
+        self.losses = 0
         self._files: weakref.WeakValueDictionary[tuple[int | None, int] | str, Known] = weakref.WeakValueDictionary()
 
     def now(self) -> Moment:
         """Return the moment at which a question leaves."""
-        return Moment(self.changes, self.by_path)
+        return Moment(self.changes, self.by_path, self.losses)
 
     def opened(self, path: str, stat: FileStat, asked: Moment) -> Known:
         """Return what is known of the file that an open of `path` returned; it is kept for as long as it is held."""
         key = (stat.volume_id, stat.file_id) if stat.file_id else path
         known = self._files.get(key)
-        if known is None:
-            known = self._files[key] = Known(self, stat, touched=asked.by_path != self.by_path)
+        if known is None or not known.believes(stat):
+            known = self._files[key] = Known(self, stat, asked)
         else:
             known.learn(stat, exact=asked.changes == self.changes)
         return known
 
     def told(self, stat: FileStat, asked: Moment) -> None:
         """Hear what the server says of any file."""
-        if stat.file_id and (known := self._files.get((stat.volume_id, stat.file_id))) is not None:
+        known = self._files.get((stat.volume_id, stat.file_id)) if stat.file_id else None
+        if known is not None and known.believes(stat):
             known.learn(stat, exact=asked.changes == self.changes)
+
+    def lost(self) -> None:
+        """Hear that the connection has ended: every file is to be proven again."""
+        self.losses += 1
 
     def changed_by_path(self) -> None:
         """Hear that something is about to be changed, or has been, under a name: it may be open by the next answer."""

@@ -61,7 +61,7 @@ class ReconnectingShare:
         self._supervisor = supervisor
         self._path = path
         self._handles = OpenHandles(lambda: Features.CASE_SENSITIVE in self.features)
-        self._tree = Tree(supervisor, name, self._handles.lost)
+        self._tree = Tree(supervisor, name, self._lost)
 
     @property
     def limits(self) -> Limits:
@@ -278,6 +278,10 @@ class ReconnectingShare:
             for known, clock in begun:
                 known.end(clock, size=size, done=done)
             self.evidence.changed_by_path()
+
+    def _lost(self) -> None:
+        self.evidence.lost()
+        self._handles.lost()
 
     def _known(self) -> Share:
         if self._tree.share is None:

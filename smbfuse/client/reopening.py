@@ -252,6 +252,7 @@ class ReconnectingFile(Reopening):
         if self._file is file and self._stands():
             log.debug("the server has closed a handle path=%r reason=%s", self.path, why)
             self._incarnation = 0
+            self.known.doubt()
             if self.holding is not None:
                 self.holding.holder.lost()  # and not its own: the grant may go on by another handle, and break
 
@@ -269,7 +270,7 @@ class ReconnectingFile(Reopening):
             proof = self.known.judge(file.stat, writing=self._intent.write)
             try:
                 if proof is Proof.SAME:
-                    self.known.learn(file.stat, exact=asked.changes == self._share.evidence.changes)
+                    self.known.prove(file.stat, asked)
                     await self._make_alike(file)
                 if self._closed:
                     raise self._error()

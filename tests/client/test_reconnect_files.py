@@ -175,6 +175,80 @@ async def test_a_change_that_was_seen_before_the_loss_makes_nothing_stale(autoju
         assert bytes(await reader.read(0, 10)) == b"short"
 
 
+async def stat_it(share: ReconnectingShare) -> None:
+    await share.stat("file")
+
+
+async def open_it(share: ReconnectingShare) -> None:
+    await (await share.open("file", READING)).aclose()
+
+
+LOOKS = [stat_it, open_it]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_a_look_at_what_another_has_changed_proves_nothing(
+    autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
+) -> None:
+    world = a_world()
+    async with world.share() as share:
+        reader = await share.open("file", READING)
+        world.lose()
+        world.disk.write("file", b"9876543210")
+        await look(share)
+        with pytest.raises(StaleHandle):
+            await reader.read(0, 10)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_another_file_that_got_the_number_of_ours_is_not_written_to(
+    autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
+) -> None:
+    """Filesystems give the number of a removed file to the next one that is made."""
+    world = a_world()
+    async with world.share() as share:
+        writer = await share.open("file", WRITING)
+        await writer.write(0, [b"ours"])
+        world.lose()
+        number = world.disk.remove("file").file_id
+        world.disk.add("file", b"another's file", file_id=number)
+        await look(share)
+        with pytest.raises(StaleHandle):
+            await writer.write(0, [b"OURS"])
+        assert world.disk.node("file").data == b"another's file"
+
+
+async def test_a_file_whose_handle_the_server_has_closed_is_not_proven_by_a_look_either(
+    autojump_clock: MockClock,
+) -> None:
+    world = a_world()
+    async with world.share() as share:
+        writer = await share.open("file", WRITING)
+        assert world.line is not None
+        world.line.memory.fail("write", error(NtStatus.FILE_CLOSED, "WRITE"))
+        world.line.memory.fail("open", error(NtStatus.SHARING_VIOLATION, "CREATE"))
+        with pytest.raises(Busy):
+            await writer.write(0, [b"ours"])
+        number = world.disk.remove("file").file_id
+        world.disk.add("file", b"another's file", file_id=number)
+        await share.stat("file")
+        with pytest.raises(StaleHandle):
+            await writer.write(0, [b"OURS"])
+        assert world.disk.node("file").data == b"another's file"
+
+
+async def test_what_was_proven_after_a_loss_is_kept_up_with_again(autojump_clock: MockClock) -> None:
+    world = a_world()
+    async with world.share() as share:
+        reader = await share.open("file", READING)
+        world.lose()
+        await reader.read(0, 1)
+        world.disk.write("file", b"longer than before")
+        await share.stat("file")
+        world.lose()
+        assert bytes(await reader.read(0, 6)) == b"longer"
+
+
 async def test_another_clients_writing_beside_ours_is_no_loss(autojump_clock: MockClock) -> None:
     world = a_world()
     async with world.share() as share:
