@@ -258,10 +258,13 @@ class Cache:
         "with `loose` 30 times as long, `none` keeps nothing",
     )
     attributes_s: float = option(
-        1.0, names=("acregmax",), unit="seconds", help="how long a file's attributes are believed"
+        1.0,
+        names=("acregmax",),
+        unit="seconds",
+        help="how long attributes are believed, and that a name is there or is not",
     )
     directories_s: float = option(
-        1.0, names=("acdirmax",), unit="seconds", help="how long a folder's attributes and names are believed"
+        1.0, names=("acdirmax",), unit="seconds", help="how long a folder's listing is believed"
     )
     size: int = option(256 * MIB, names=("cache_size",), unit="bytes", help="most file data kept in memory")
     close_timeout_s: float = option(
@@ -301,7 +304,9 @@ class View:
         True, names=("serverino",), help="inode numbers are the server's file ids, where these can be trusted"
     )
     symlink: SymlinkKind = option(  # noqa: RUF009 - an option is a dataclasses.field()
-        SymlinkKind.DEFAULT, help="how symlinks are made where the server has none of its own"
+        SymlinkKind.DEFAULT,
+        help="how symlinks are made where the server has none of its own; special files are made as with `wsl`, or with "
+        "`nfs`, where it keeps such",
     )
     mf_symlinks: bool = option(
         False,
