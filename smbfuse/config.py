@@ -305,8 +305,8 @@ class View:
     )
     symlink: SymlinkKind = option(  # noqa: RUF009 - an option is a dataclasses.field()
         SymlinkKind.DEFAULT,
-        help="how symlinks are made where the server has none of its own; special files are made as with `wsl`, or with "
-        "`nfs`, where it keeps such",
+        help="how symlinks are made where the server has none of its own; special files are made as with `wsl`, or "
+        "with `nfs`, where it keeps such",
     )
     mf_symlinks: bool = option(
         False,
