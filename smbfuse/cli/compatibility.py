@@ -48,19 +48,21 @@ def _compound() -> Iterator[Option]:
         metavar="TIME",
     )
     yield Option(("noac",), "the same as actimeo=0", CACHING, _disable_attribute_cache, Takes.FLAG)
-    yield Option(("strictcache",), "old name of cache=strict", CACHING, _set_cache_mode(CacheMode.STRICT), Takes.FLAG)
+    yield Option(
+        ("strictcache",), "old name of cache=strict", CACHING, _set("cache", "mode", CacheMode.STRICT), Takes.FLAG
+    )
     yield Option(
         ("forcedirectio", "directio", "direct", "direct_io"),
         "old names of cache=none, and FUSE's",
         CACHING,
-        _set_cache_mode(CacheMode.NONE),
+        _set("cache", "mode", CacheMode.NONE),
         Takes.FLAG,
     )
     yield Option(
         ("writeback_cache",),
         "FUSE's name of what cache=loose does: the kernel keeps what is written until it sees fit",
         CACHING,
-        _set_cache_mode(CacheMode.LOOSE),
+        _set("cache", "mode", CacheMode.LOOSE),
         Takes.FLAG,
     )
     yield Option(
@@ -75,7 +77,7 @@ def _compound() -> Iterator[Option]:
     )
     for flag, help_text in _KERNEL_FLAGS.items():
         yield Option((flag,), help_text, MOUNT, _add_kernel_option(flag), Takes.FLAG)
-    yield Option(("rw",), "the opposite of ro, and the default", MOUNT, _allow_writing, Takes.FLAG)
+    yield Option(("rw",), "the opposite of ro, and the default", MOUNT, _set("mount", "read_only", False), Takes.FLAG)
     yield Option(
         ("sloppy",), "note unknown options that follow, instead of refusing them", PROCESS, _set_sloppy, Takes.FLAG
     )
@@ -135,7 +137,7 @@ def _file_options() -> Iterator[Option]:
         ("nomapchars", "nomapposix"): (NameMapping.NONE, "such characters are not mapped"),
     }
     for names, (mapping, help_text) in mappings.items():
-        yield Option(names, help_text, FILES, _set_mapping(mapping), Takes.FLAG)
+        yield Option(names, help_text, FILES, _set("view", "mapping", mapping), Takes.FLAG)
     yield Option(
         ("umask",),
         "permissions taken from files and folders, where file_mode= and dir_mode= are not given",
@@ -147,7 +149,7 @@ def _file_options() -> Iterator[Option]:
         ("dynperm", ModeChanges.REMEMBER, "the same as modechanges=remember"),
         ("nodynperm", ModeChanges.QUIET, "the same as modechanges=quiet"),
     ):
-        yield Option((name,), help_text, FILES, _set_mode_changes(changes), Takes.FLAG)
+        yield Option((name,), help_text, FILES, _set("view", "mode_changes", changes), Takes.FLAG)
     yield Option(
         ("iocharset",), "how names are written on this side: always UTF-8", FILES, _check_iocharset, metavar="utf8"
     )
@@ -161,6 +163,15 @@ def _ignored() -> Iterator[Option]:
 def _refused() -> Iterator[Option]:
     for name, why in NOT_TO_BE_HAD.items():
         yield Option((name,), why, REFUSED, _refuse(name, why), Takes.EITHER)
+
+
+def _set(part: str, name: str, value: object) -> Apply:
+    """Return what sets a field to one value."""
+
+    def apply(draft: Draft, text: str, on: bool) -> None:
+        draft.put(part, name, value)
+
+    return apply
 
 
 def _set_username(draft: Draft, text: str, on: bool) -> None:
@@ -211,27 +222,6 @@ def _disable_attribute_cache(draft: Draft, text: str, on: bool) -> None:
     _set_actimeo(draft, "0", on)
 
 
-def _set_cache_mode(mode: CacheMode) -> Apply:
-    def apply(draft: Draft, text: str, on: bool) -> None:
-        draft.put("cache", "mode", mode)
-
-    return apply
-
-
-def _set_mapping(mapping: NameMapping) -> Apply:
-    def apply(draft: Draft, text: str, on: bool) -> None:
-        draft.put("view", "mapping", mapping)
-
-    return apply
-
-
-def _set_mode_changes(changes: ModeChanges) -> Apply:
-    def apply(draft: Draft, text: str, on: bool) -> None:
-        draft.put("view", "mode_changes", changes)
-
-    return apply
-
-
 def _set_umask(draft: Draft, text: str, on: bool) -> None:
     draft.umask = values.parse_mode(text)
 
@@ -247,10 +237,6 @@ def _set_prefix(draft: Draft, text: str, on: bool) -> None:
 
 def _set_source(draft: Draft, text: str, on: bool) -> None:
     draft.source = text
-
-
-def _allow_writing(draft: Draft, text: str, on: bool) -> None:
-    draft.put("mount", "read_only", False)
 
 
 def _add_kernel_option(flag: str) -> Apply:
