@@ -53,7 +53,8 @@ class Tree:
         """Make `call` on the share in force, and again on a new connection if the old one is lost meanwhile.
 
         The time without a connection is bounded by `timeo`, counted from the loss; a call that keeps losing its
-        connection is given up after a few repeats. `unsent_only`: it is repeated only if it surely never left.
+        connection is given up after a few repeats. `unsent_only`: it is repeated only if it surely never left; what a
+        session that is gone refuses may be the last of several requests, so this counts as having left.
         Raises: what the call and a dial may raise; ConnectionLost is `sent` if any attempt was.
         """
         sent = False
@@ -68,7 +69,8 @@ class Tree:
             try:
                 return await call(share)
             except SessionGone as error:
-                lost: SmbError = error  # answered, so not executed
+                lost: SmbError = error
+                sent = sent or unsent_only
             except ConnectionLost as error:
                 lost = error
                 sent = sent or error.sent
@@ -85,7 +87,7 @@ class Tree:
 
         After a Timeout the request may still be executed: what `look` finds done is done, anything else stays a
         Timeout. The same holds for a loss after which the server cannot be asked.
-        Raises: what the call and `look` may raise, ConnectionLost (sent: nobody knows), Timeout.
+        Raises: what the call and `look` may raise, ConnectionLost (sent: nobody knows), SessionGone, Timeout.
         """
         sent_at: float | None = None  # None: it never came so far
         lost_at = 0.0
@@ -101,7 +103,7 @@ class Tree:
         while True:
             try:
                 return await self.repeat(attempt, unsent_only=True)
-            except (ConnectionLost, Timeout) as error:
+            except (ConnectionLost, SessionGone, Timeout) as error:
                 if sent_at is None or (isinstance(error, ConnectionLost) and not error.sent):
                     raise
                 in_doubt, lost_at = True, trio.current_time()
@@ -123,7 +125,7 @@ class Tree:
             if done is not None:
                 return done
             repeats += 1
-            if repeats > MOST_REPEATS or not isinstance(lost, ConnectionLost):
+            if repeats > MOST_REPEATS or not isinstance(lost, ConnectionLost | SessionGone):
                 raise lost
 
     def doubt(self, sent_at: float, lost_at: float) -> Doubt:

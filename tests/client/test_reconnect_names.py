@@ -1,6 +1,7 @@
 """A loss in the middle of a change of names: executed once, and the program is told what is so."""
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -10,6 +11,7 @@ from trio.testing import MockClock
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.errors import ConnectionLost, Exists, NotFound, SmbError, StaleHandle, Timeout, WrongKind
 from smbfuse.share import Change, Creation, Features, Kind, OpenIntent
+from smbfuse.status import NtStatus, error
 from tests.client.severed import TIMEO_S, Harm, World
 
 UNSENT, REQUEST_LOST, ANSWER_LOST, LATE, IGNORED = Harm
@@ -87,34 +89,49 @@ def a_world() -> World:
     return world
 
 
-@pytest.mark.parametrize("harm", [UNSENT, REQUEST_LOST, ANSWER_LOST])
-@pytest.mark.parametrize("act", ACTS, ids=name)
-async def test_it_happens_once_and_is_answered_so(autojump_clock: MockClock, act: Act, harm: Harm) -> None:
-    world = a_world()
+@contextlib.asynccontextmanager
+async def a_minute_later(world: World) -> AsyncIterator[ReconnectingShare]:
+    """Connect, and wait until nothing that is there can have been made just now."""
     async with world.share() as share:
         await trio.sleep(60)
-        world.cut(act.operation, harm)
-        await act.call(share)
-        assert act.happened(world)
-        assert world.dials == 2
+        yield share
 
 
+@pytest.mark.parametrize("harms", [[UNSENT], [REQUEST_LOST], [ANSWER_LOST], [REQUEST_LOST, ANSWER_LOST]])
 @pytest.mark.parametrize("act", ACTS, ids=name)
-async def test_it_happens_once_after_two_losses(autojump_clock: MockClock, act: Act) -> None:
+async def test_it_happens_once_and_is_answered_so(autojump_clock: MockClock, act: Act, harms: list[Harm]) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
-        world.cut(act.operation, REQUEST_LOST, ANSWER_LOST)
+    async with a_minute_later(world) as share:
+        world.cut(act.operation, *harms)
         await act.call(share)
         assert act.happened(world)
-        assert world.dials == 3
+        assert world.dials == 1 + len(harms)
+
+
+@pytest.mark.parametrize(
+    "status", [NtStatus.NETWORK_NAME_DELETED, NtStatus.USER_SESSION_DELETED], ids=lambda status: status.name
+)
+@pytest.mark.parametrize("act", ACTS, ids=name)
+async def test_it_happens_once_when_the_session_ends_between_its_requests(
+    autojump_clock: MockClock, act: Act, status: NtStatus
+) -> None:
+    """What makes a name asks about it afterwards: that may be refused, and the name is there."""
+
+    def end() -> None:
+        raise error(status, "QUERY_INFO")
+
+    world = a_world()
+    async with a_minute_later(world) as share:
+        world.afterwards[act.operation] = end
+        await act.call(share)
+        assert act.happened(world)
+        assert world.dials == (1 if status is NtStatus.NETWORK_NAME_DELETED else 2)
 
 
 @pytest.mark.parametrize("act", ACTS[:-1], ids=name)  # a look cannot tell the last one's two spellings apart
 async def test_what_is_found_done_after_a_timeout_is_done(autojump_clock: MockClock, act: Act) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut(act.operation, LATE)
         await act.call(share)
         assert act.happened(world)
@@ -124,8 +141,7 @@ async def test_what_is_found_done_after_a_timeout_is_done(autojump_clock: MockCl
 @pytest.mark.parametrize("act", ACTS, ids=name)
 async def test_what_is_not_done_after_a_timeout_may_still_be(autojump_clock: MockClock, act: Act) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut(act.operation, IGNORED)
         with pytest.raises(Timeout):
             await act.call(share)
@@ -148,8 +164,7 @@ async def test_what_another_client_made_after_the_loss_is_not_taken_for_ours(
     autojump_clock: MockClock, act: Act
 ) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut(act.operation, REQUEST_LOST)
 
         async def another() -> None:
@@ -166,8 +181,7 @@ async def test_what_another_client_made_after_the_loss_is_not_taken_for_ours(
 async def test_without_the_servers_clock_nothing_is_taken_for_ours(autojump_clock: MockClock, act: Act) -> None:
     world = a_world()
     world.tells_time = False
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut(act.operation, ANSWER_LOST)
         with pytest.raises(Exists):
             await act.call(share)
@@ -214,8 +228,7 @@ async def test_what_the_server_refuses_is_refused_after_a_loss_too(autojump_cloc
 
 async def test_a_removed_file_that_another_client_made_again_stays(autojump_clock: MockClock) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut("remove", ANSWER_LOST)
 
         async def another() -> None:
@@ -240,8 +253,7 @@ async def test_a_removed_file_in_whose_place_is_a_folder_is_refused_as_what_it_i
 @pytest.mark.parametrize("act", [act for act in MAKING if act.operation in ("make_link", "make_node")], ids=name)
 async def test_half_of_a_reparse_point_is_removed_to_begin_again(autojump_clock: MockClock, act: Act) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut(act.operation, REQUEST_LOST)
         world.disk.add("new")
         await act.call(share)
@@ -298,8 +310,7 @@ async def test_while_nobody_can_look_the_answer_is_that_nobody_knows(autojump_cl
 @pytest.mark.parametrize("harm", [UNSENT, REQUEST_LOST, ANSWER_LOST])
 async def test_an_exclusive_open_tells_that_it_made_the_file(autojump_clock: MockClock, harm: Harm) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut("open", harm)
         file = await share.open("new", EXCLUSIVE)
         assert file.created
@@ -314,8 +325,7 @@ async def test_an_open_tells_whether_it_made_the_file(
     autojump_clock: MockClock, harm: Harm, name: str, made: bool
 ) -> None:
     world = a_world()
-    async with world.share() as share:
-        await trio.sleep(60)
+    async with a_minute_later(world) as share:
         world.cut("open", harm)
         file = await share.open(name, OpenIntent(write=True, creation=Creation.IF_ABSENT))
         assert file.created is made
