@@ -1,7 +1,8 @@
 """Open files beside a loss: written once and whole, proven the same or void, and grants that end and come again."""
 
+import contextlib
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trio
@@ -514,12 +515,18 @@ async def test_a_handle_that_the_server_closes_is_opened_once_for_all_who_read(a
 # -- manners
 
 
-async def test_a_time_that_was_set_is_not_moved_by_writes_after_a_loss(autojump_clock: MockClock) -> None:
-    world = a_world()
+@contextlib.asynccontextmanager
+async def a_lost_handle_that_set_the_time(world: World) -> AsyncIterator[tuple[ReconnectingShare, ReconnectingFile]]:
     async with world.share() as share:
         file = await share.open("file", WRITING)
         await file.change(Change(written_ns=1_000_000_000))
         world.lose()
+        yield share, file
+
+
+async def test_a_time_that_was_set_is_not_moved_by_writes_after_a_loss(autojump_clock: MockClock) -> None:
+    world = a_world()
+    async with a_lost_handle_that_set_the_time(world) as (share, file):
         await file.write(0, [b"later"])
         assert world.disk.node("file").written_ns == 1_000_000_000
         await share.change("file", Change(written_ns=2_000_000_000))
@@ -530,10 +537,7 @@ async def test_a_time_that_was_set_is_not_moved_by_writes_after_a_loss(autojump_
 
 async def test_a_time_that_somebody_moved_since_is_not_set_again(autojump_clock: MockClock) -> None:
     world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
-        await file.change(Change(written_ns=1_000_000_000))
-        world.lose()
+    async with a_lost_handle_that_set_the_time(world) as (_, file):
         world.disk.node("file").written_ns = 3_000_000_000
         await file.read(0, 1)
         assert world.disk.node("file").written_ns == 3_000_000_000
@@ -541,10 +545,7 @@ async def test_a_time_that_somebody_moved_since_is_not_set_again(autojump_clock:
 
 async def test_a_server_that_refuses_the_time_now_takes_the_bytes_all_the_same(autojump_clock: MockClock) -> None:
     world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
-        await file.change(Change(written_ns=1_000_000_000))
-        world.lose()
+    async with a_lost_handle_that_set_the_time(world) as (share, file):
         await share.echo()
         refusal = error(NtStatus.ACCESS_DENIED, "SET_INFO")
         assert isinstance(refusal, Denied)
