@@ -273,9 +273,9 @@ async def test_no_handle_stays_open_whenever_its_opener_gives_up(
             with trio.move_on_after(step / 20_000):
                 file = await share.open(f"{folder.name}/dropped", intent)
                 await file.aclose()
-        await share.echo()
-        await share.echo()
-        assert not oplocks(server, "dropped")
+        with trio.fail_after(30):
+            while oplocks(server, "dropped"):  # an ECHO may overtake the CLOSEs, for which nobody waits
+                await share.echo()
 
 
 # --- attributes -------------------------------------------------------------------------------------------------------
