@@ -30,7 +30,7 @@ EVERYTHING: Final = Caching.READ | Caching.WRITE | Caching.HANDLE
 READING: Final = OpenIntent()
 WRITING: Final = OpenIntent(write=True)
 MAKING: Final = OpenIntent(write=True, creation=Creation.EXCLUSIVE)
-SETTLED_S: Final = 5.0
+SETTLED_S: Final = 15.0  # far below the 35 that a server waits for the answer to a break
 _numbers = itertools.count()
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -328,7 +328,7 @@ async def test_an_open_that_is_given_up_leaves_no_handle_and_no_grant(stage: Sta
     await stage.here.echo()
     for connection in (stage.here, stage.there):
         await connection.echo()
-    with trio.fail_after(5):
+    with trio.fail_after(10):
         other = await stage.there.open(
             stage.name, OpenIntent(write=True, creation=Creation.IF_ABSENT, holder=Holder(stage.nursery), wanted=RWH)
         )

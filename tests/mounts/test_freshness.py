@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.caller import Caller, caller_on
 from tests.support.mounts import Mount, Options
-from tests.support.samba import SambaServer
+from tests.support.samba import SambaServer, wait_for
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
@@ -130,15 +130,17 @@ def test_what_others_change_is_seen_within_the_promised_time(
         time.sleep(0.2)  # a server's clock may tick in 10 ms
 
         change(share_folder, samba)
-        began = time.monotonic()
         unseen = dict(SEEN)
         if mode != "none" and "1.0-unix" not in request.node.callspec.id:
             del unseen["in disguise"]  # Samba gives the write time for the change time: nothing tells of it
-        while unseen and time.monotonic() - began < MODES[mode] + SLACK_S:
+
+        def all_seen() -> bool:
             # Looked at all the time: looking must not renew what is believed.
-            unseen = {what: sight for what, sight in unseen.items() if not look(sight, caller)}
-            time.sleep(0.05)
-        assert not unseen, list(unseen)
+            for what in [what for what, sight in unseen.items() if look(sight, caller)]:
+                del unseen[what]
+            return not unseen
+
+        assert wait_for(all_seen, MODES[mode] + SLACK_S), list(unseen)
 
 
 @pytest.mark.parametrize("mode", ["strict", "none"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import selectors
 import subprocess
 import time
 from collections import defaultdict
@@ -178,7 +179,13 @@ def test_readers_of_growing_files_keep_their_numbers_and_see_the_growth(
             assert wait_for(partial(shows, caller, file.name, expected), 5), file.name
         assert [caller.fstat(file.name)["st_ino"] for file in files] == numbers
         assert [caller.stat(file.name)["st_ino"] for file in files] == numbers
-    time.sleep(1.5)  # what others have been shown, the follower may see a second later
+    # What others have been shown, the follower may see a second later.
+    assert follower.stdout is not None
+    followed = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(follower.stdout, selectors.EVENT_READ)
+        while len(followed) < len(expected) and selector.select(20):
+            followed += os.read(follower.stdout.fileno(), 65536)
     follower.terminate()
-    followed, _ = follower.communicate(timeout=20)
-    assert followed == expected
+    rest, _ = follower.communicate(timeout=20)
+    assert followed + rest == expected
