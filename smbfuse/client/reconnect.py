@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
@@ -25,8 +26,9 @@ import trio
 from smbfuse.client import replay
 from smbfuse.client.evidence import Evidence
 from smbfuse.client.handles import Holding, OpenHandles
+from smbfuse.client.protection import Protection
 from smbfuse.client.relisting import ReconnectingDirectory
-from smbfuse.client.reopening import ReconnectingFile, Reopening, open_as_maker
+from smbfuse.client.reopening import ReconnectingFile, Reopening
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.tree import Tree
 from smbfuse.errors import ConnectionLost
@@ -40,6 +42,7 @@ from smbfuse.share import (
     Kind,
     Limits,
     LinkForm,
+    OpenFile,
     OpenIntent,
     Share,
     ShareStatistics,
@@ -89,6 +92,7 @@ class ReconnectingShare:
         below = self._below(path)
         began = trio.current_time()
         tries = 0
+        protection = Protection()
 
         async def attempt(share: Share) -> ReconnectingFile:
             nonlocal tries
@@ -104,7 +108,8 @@ class ReconnectingShare:
             if made is None:
                 return None
             again = dataclasses.replace(intent, creation=Creation.NEVER, truncate=False)
-            file = await self._open(share, below, again, lambda stat: stat.file_id == made.file_id)
+            opener = functools.partial(protection.open, is_ours=lambda stat: stat.file_id == made.file_id)
+            file = await self._open(share, below, again, opener)
             file.created = True
             return file
 
@@ -250,13 +255,17 @@ class ReconnectingShare:
     # -- inside
 
     async def _open(
-        self, share: Share, below: str, intent: OpenIntent, made_here: Callable[[FileStat], bool] | None = None
+        self,
+        share: Share,
+        below: str,
+        intent: OpenIntent,
+        opener: Callable[[Share, str, OpenIntent], Awaitable[OpenFile]] | None = None,
     ) -> ReconnectingFile:
         asked, incarnation = self.evidence.now(), self.incarnation
         holding = self.holding(intent.holder)
         held = dataclasses.replace(intent, holder=holding)
-        if made_here is not None:
-            file = await open_as_maker(share, below, held, made_here)
+        if opener is not None:
+            file = await opener(share, below, held)
         else:
             file = await share.open(below, held)
         known = self.evidence.opened(below, file.stat, asked)

@@ -12,14 +12,14 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from smbfuse.client.evidence import Known, Proof
+from smbfuse.client.protection import Protection
 from smbfuse.errors import ConnectionLost, Denied, NotFound, SessionGone, SmbError, StaleHandle, Timeout, WrongKind
 from smbfuse.share import (
-    Attributes,
     Buffer,
     Caching,
     Change,
@@ -39,41 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_WRITABLE: Final = 0o200  # by its owner
-_SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
-
-
-async def open_as_maker(share: Share, path: str, intent: OpenIntent, is_ours: Callable[[FileStat], bool]) -> OpenFile:
-    """Open a file again that was made here, to write it, even if it was made so that nobody may.
-
-    Only the handle that makes a read-only file can write it. Where that is lost, the protection is lifted for as long
-    as the file is being opened.
-    """
-    try:
-        return await share.open(path, intent)
-    except Denied:
-        stat = await share.stat(path)
-        if not _is_protected(stat) or not is_ours(stat):
-            raise
-    if stat.mode is not None:
-        lifted, kept = Change(mode=stat.mode | _WRITABLE), Change(mode=stat.mode)
-    else:
-        attributes = stat.attributes & _SETTABLE
-        lifted = Change(attributes=attributes & ~Attributes.READONLY or Attributes.NORMAL)
-        kept = Change(attributes=attributes)
-    await share.change(path, lifted)
-    file = await share.open(path, intent)
-    try:
-        await file.change(kept)
-    except SmbError:
-        await file.aclose()
-        raise
-    return file
-
-
-def _is_protected(stat: FileStat) -> bool:
-    return not stat.mode & _WRITABLE if stat.mode is not None else bool(stat.attributes & Attributes.READONLY)
 
 
 class Reopening:
@@ -149,6 +114,7 @@ class ReconnectingFile(Reopening):
         self._damaged = False  # by somebody else, with writes of ours on their way
         self._written_ns: int | None = None  # the write time that `change` has set: writes do not move it
         self._aside = False
+        self._protection: Protection | None = None  # of a file that was made here, once it was opened again
 
     @property
     def caching(self) -> Caching:
@@ -264,7 +230,8 @@ class ReconnectingFile(Reopening):
             holding = self._share.holding(self._intent.holder)
             intent = replace(self._intent, holder=holding)
             if self.created and intent.write:
-                file = await open_as_maker(share, path, intent, self._is_ours)
+                self._protection = self._protection or Protection()
+                file = await self._protection.open(share, path, intent, is_ours=self._is_ours)
             else:
                 file = await share.open(path, intent)
             proof = self.known.judge(file.stat, writing=self._intent.write)
@@ -274,7 +241,7 @@ class ReconnectingFile(Reopening):
                     await self._make_alike(file)
                 if self._closed:
                     raise self._error()
-            except SmbError:
+            except BaseException:
                 await file.aclose()
                 raise
             if proof is Proof.SAME:

@@ -565,6 +565,78 @@ async def test_a_file_that_was_made_read_only_is_written_on(autojump_clock: Mock
         await file.aclose()
 
 
+@pytest.mark.parametrize("operation", ["change", "change_open"])
+@pytest.mark.parametrize("harm", LOSSES)
+async def test_a_loss_while_the_protection_of_a_file_is_lifted_does_not_take_it_away(
+    autojump_clock: MockClock, harm: Harm, operation: str
+) -> None:
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("new", OpenIntent(write=True, creation=Creation.EXCLUSIVE, mode=0o444))
+        world.lose()
+        world.cut(operation, harm)
+        await file.write(0, [b"bytes"])
+        assert world.disk.node("new").data == b"bytes"
+        assert world.disk.node("new").attributes == Attributes.READONLY | Attributes.ARCHIVE
+
+
+async def test_a_file_that_cannot_be_opened_again_is_as_protected_as_before(autojump_clock: MockClock) -> None:
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("new", OpenIntent(write=True, creation=Creation.EXCLUSIVE, mode=0o444))
+        world.lose()
+        await share.echo()
+        memory = world.line.memory  # type: ignore[union-attr]  # connected
+        world.afterwards["change"] = lambda: memory.fail("open", error(NtStatus.SHARING_VIOLATION, "CREATE"))
+        with pytest.raises(Busy):
+            await file.write(0, [b"bytes"])
+        assert world.disk.node("new").attributes == Attributes.READONLY | Attributes.ARCHIVE
+        world.afterwards["change"] = lambda: memory.delays.update(open=60)
+        with trio.move_on_after(30):
+            await file.write(0, [b"bytes"])
+        assert world.disk.node("new").attributes == Attributes.READONLY | Attributes.ARCHIVE
+        assert memory.open_files == 0
+
+
+async def test_a_protection_that_cannot_be_put_back_is_told(
+    autojump_clock: MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("may not be read-only any more")
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("new", OpenIntent(write=True, creation=Creation.EXCLUSIVE, mode=0o444))
+        world.lose()
+        await share.echo()
+        memory = world.line.memory  # type: ignore[union-attr]  # connected
+
+        def forbid() -> None:
+            for operation in ("open", "change"):
+                memory.fail(operation, error(NtStatus.ACCESS_DENIED, operation))
+
+        world.afterwards["change"] = forbid
+        with pytest.raises(Denied):
+            await file.write(0, [b"bytes"])
+        await file.write(0, [b"bytes"])
+        assert world.disk.node("new").attributes == Attributes.READONLY | Attributes.ARCHIVE
+
+
+async def test_a_handle_that_is_given_up_while_it_is_made_like_the_lost_one_is_closed_again(
+    autojump_clock: MockClock,
+) -> None:
+    world = a_world(features=Features.NONE)
+    async with world.share() as share:
+        file = await share.open("file", READING)
+        await file.stand_aside()
+        world.lose()
+        await share.echo()
+        memory = world.line.memory  # type: ignore[union-attr]  # connected
+        memory.opens_forbid_deletion = True
+        memory.delays["stand_aside"] = 60
+        with trio.move_on_after(30):
+            await file.read(0, 1)
+        assert memory.open_files == 0
+
+
 async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clock: MockClock) -> None:
     world = a_world(features=Features.NONE)
     async with world.share() as share:
