@@ -24,9 +24,9 @@ END_S = 20.0
 WRITER = """
 import os, sys, time
 fd = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
-data = bytes(range(256)) * int(sys.argv[2])
-for at in range(0, len(data), 1000):
-    os.pwrite(fd, data[at : at + 1000], at)
+data, piece = bytes(range(256)) * int(sys.argv[2]), int(sys.argv[3])
+for at in range(0, len(data), piece):
+    os.pwrite(fd, data[at : at + piece], at)
 print("written", flush=True)
 time.sleep(1000)
 """
@@ -47,9 +47,10 @@ class Writers:
         self.point = point
         self.started: list[subprocess.Popen[str]] = []
 
-    def write(self, patterns: int = PATTERNS) -> None:
-        """Return when everything is written, as the program sees it."""
-        command: list[str | Path] = [sys.executable, "-c", WRITER, self.point / "written", str(patterns)]
+    def write(self, patterns: int = PATTERNS, *, piece: int = 1000) -> None:
+        """Return when everything is written in pieces of so many bytes, as the program sees it."""
+        sizes = [str(patterns), str(piece)]
+        command: list[str | Path] = [sys.executable, "-c", WRITER, self.point / "written", *sizes]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.started.append(process)
         assert process.stdout is not None
@@ -105,7 +106,8 @@ def test_a_close_that_could_not_save_has_an_error(program: Program) -> None:
 
 def test_what_cannot_be_saved_is_named_and_has_an_exit_code(program: Program, writer: Writers) -> None:
     process = program.mount_in_foreground("full")
-    writer.write(patterns=1000)  # less than a request: it waits for more
+    # Less than a request: it waits for more. In one piece: after a second the program would hear of a refusal.
+    writer.write(patterns=1000, piece=256_000)
     process.send_signal(signal.SIGTERM)
     assert process.wait(END_S) == Exit.UNSAVED
     said = process.communicate()[1].splitlines()

@@ -303,11 +303,11 @@ while True:
         ]
         names = {f"{attempt}-{number}" for number in range(3)}
         listing = [sys.executable, "-c", PRELUDE + "print(all(os.path.exists(one) for one in sys.argv[2:]))"]
-        assert wait_for(lambda: mount.run(*listing, mount.point, *names).stdout == "True\n", 10)  # noqa: B023
+        assert wait_for(lambda: mount.run(*listing, mount.point, *names).stdout == "True\n", 30)  # noqa: B023
         for writer in writers:
             os.kill(writer.pid, signal.SIGKILL)
         for writer in writers:
-            assert writer.wait(5) == -signal.SIGKILL
+            assert writer.wait(20) == -signal.SIGKILL
     # A release is sent without waiting for it, and an unmount throws away those that nobody has read yet.
     mount.python("import os, sys; os.statvfs(sys.argv[1])")
     seen = mount.end()

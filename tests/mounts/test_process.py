@@ -84,7 +84,7 @@ def test_it_returns_to_the_shell_with_the_mount_ready(
     status = json.loads(smbfuse("status", "--json", point).stdout)
     assert status["shares"][0]["dialect"] == "3.1.1"
     subprocess.run(["fusermount3", "-u", point], timeout=20, check=True, **user.run_options())
-    assert wait_for(lambda: smbfuse("status", "--json", point).returncode != 0, 10)
+    assert wait_for(lambda: smbfuse("status", "--json", point).returncode != 0, 20)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
