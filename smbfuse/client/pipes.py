@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from smbfuse import status
+from smbfuse.client import smb2_requests
 from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import ProtocolError
 from smbfuse.status import NtStatus
@@ -17,18 +18,8 @@ from smbfuse.wire.smb1 import files as smb1_files
 from smbfuse.wire.smb1.header import Command as Smb1Command
 from smbfuse.wire.smb1.io import Read, decode_read
 from smbfuse.wire.smb1.transaction import TransactionRequest
-from smbfuse.wire.smb2.control import IOCTL_IS_FSCTL, ControlCode, IoctlRequest, IoctlResponse
-from smbfuse.wire.smb2.create import (
-    IMPERSONATION,
-    Access,
-    CloseRequest,
-    CreateOptions,
-    CreateRequest,
-    CreateResponse,
-    Disposition,
-    OplockLevel,
-    ShareAccess,
-)
+from smbfuse.wire.smb2.control import ControlCode, IoctlResponse
+from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse
 from smbfuse.wire.smb2.header import Command as Smb2Command
 from smbfuse.wire.smb2.io import decode_read as decode_smb2_read
 from smbfuse.wire.smb2.io import encode_read as encode_smb2_read
@@ -93,38 +84,16 @@ class Smb2Pipe:
     @classmethod
     async def open(cls, tree: Smb2Tree, name: str) -> Smb2Pipe:
         """Open the pipe `name` in the tree IPC$.  Cost: 1 round trip.  Raises: NotFound, Denied."""
-        request = CreateRequest(
-            security_flags=0,
-            requested_oplock_level=OplockLevel.NONE,
-            impersonation_level=IMPERSONATION,
-            smb_create_flags=0,
-            desired_access=Access.FILE_READ_DATA | Access.FILE_WRITE_DATA | Access.SYNCHRONIZE,
-            file_attributes=0,
-            share_access=ShareAccess.ALL,
-            create_disposition=Disposition.OPEN,
-            create_options=CreateOptions(0),
-            name=name,
-            contexts=(),
-        )
-        reply = await tree.wait(tree.submit(Request(Smb2Command.CREATE, request.encode())))
-        if reply.status != NtStatus.SUCCESS:
-            raise status.error(reply.status, "CREATE", name)
+        access = Access.FILE_READ_DATA | Access.FILE_WRITE_DATA | Access.SYNCHRONIZE
+        reply = await tree.ask(smb2_requests.create(name, access, CreateOptions(0)), name)
         return cls(tree, CreateResponse.decode(reply.element).file_id)
 
     async def transceive(self, message: bytes) -> bytes:
         """Send a message by FSCTL_PIPE_TRANSCEIVE; see `Pipe.transceive`.  [MS-FSCC] 2.3.51."""
-        request = IoctlRequest(
-            ctl_code=ControlCode.FSCTL_PIPE_TRANSCEIVE,
-            file_id=self._file_id,
-            input=message,
-            max_input_response=0,
-            output=b"",
-            max_output_response=srvsvc.MAX_FRAGMENT,
-            flags=IOCTL_IS_FSCTL,
+        request = smb2_requests.file_control(
+            ControlCode.FSCTL_PIPE_TRANSCEIVE, message, size=srvsvc.MAX_FRAGMENT, file_id=self._file_id
         )
-        reply = await self._tree.wait(
-            self._tree.submit(Request(Smb2Command.IOCTL, request.encode(), payload=srvsvc.MAX_FRAGMENT))
-        )
+        reply = await self._tree.wait(self._tree.submit(request))
         if reply.status not in _WHOLE_OR_PART:
             raise status.error(reply.status, "FSCTL_PIPE_TRANSCEIVE")
         return IoctlResponse.decode(reply.element).output
@@ -139,7 +108,7 @@ class Smb2Pipe:
 
     def close(self) -> None:
         """Send a CLOSE; see `Pipe.close`."""
-        self._tree.submit(Request(Smb2Command.CLOSE, CloseRequest(0, self._file_id).encode()))
+        self._tree.submit(smb2_requests.close(self._file_id))
 
 
 class Smb1Pipe:

@@ -12,9 +12,10 @@ from typing import Final
 import trio
 
 from smbfuse import status
+from smbfuse.client import smb2_requests
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
-from smbfuse.client.session import Identity, ServerClock
+from smbfuse.client.session import Identity, ServerClock, ended_by_failure
 from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_posix import manner_of
@@ -24,15 +25,13 @@ from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb2Protection
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Tree
-from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound, Reason, SecurityRefused, SmbError
+from smbfuse.errors import AuthenticationFailed, NotFound, Reason, SecurityRefused, SmbError
 from smbfuse.security.login import LoginExchange, begin_login
 from smbfuse.status import NtStatus
 from smbfuse.wire import srvsvc
 from smbfuse.wire.smb2.control import (
-    IOCTL_IS_FSCTL,
     NO_FILE_ID,
     ControlCode,
-    IoctlRequest,
     IoctlResponse,
     ValidateNegotiateInfoRequest,
     ValidateNegotiateInfoResponse,
@@ -54,12 +53,9 @@ from smbfuse.wire.srvsvc import ShareInfo
 
 log = logging.getLogger(__name__)
 
-MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
 FAREWELL_S: Final = 2.0
 VALIDATE_OUTPUT_SIZE: Final = 24
 MOST_TRANSFERRED: Final = 1 << 24  # bytes in one request: a message's length has 24 bits, and no server allows more
-
-_kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
 
 
 class Smb2Session:
@@ -119,17 +115,13 @@ class Smb2Session:
         engine = Smb2Engine(max_credits=network.max_credits, first_message_id=0 if first_reply is None else 1)
         connection = Connection(stream, engine, timeo_s=network.timeo_s)
         nursery.start_soon(connection.run)
-        try:
+        with ended_by_failure(connection):
             negotiated = await negotiate(connection, engine, target, security, network, first_reply)
             engine.adopt(multi_credit=negotiated.multi_credit)
             session = cls(connection, engine, negotiated, target=target, login=login, network=network)
             await session._log_in(security, previous)
             if previous is not None:
                 session._learn_from(previous)
-        except BaseException as error:
-            reason = error if isinstance(error, SmbError) else ConnectionLost("the login was given up", sent=True)
-            connection.abort(reason)
-            raise
         log.info(
             "logged in peer=%s dialect=%s login=%s signing=%s sealing=%s",
             stream.peer,
@@ -244,7 +236,7 @@ class Smb2Session:
         server = self.negotiated.answer.server_guid
         known = previous is not None and previous.negotiated.answer.server_guid == server
         replaced = previous.engine.session_id if previous is not None and known else 0
-        token = await self._step(exchange, b"")
+        token = await login_step(exchange, b"", self._login.sec)
         for _ in range(MOST_LOGIN_LEGS):
             request = SessionSetupRequest(
                 flags=0,
@@ -266,13 +258,8 @@ class Smb2Session:
             if reply.status == NtStatus.SUCCESS:
                 self._accept(exchange, answer, reply, security)
                 return
-            token = await self._step(exchange, answer.token)
+            token = await login_step(exchange, answer.token, self._login.sec)
         raise AuthenticationFailed(f"{host} goes on asking and never ends the login")
-
-    async def _step(self, exchange: LoginExchange, token: bytes) -> bytes:
-        if self._login.sec is Sec.KRB5:
-            return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps, abandon_on_cancel=True)
-        return exchange.step(token)
 
     def _accept(self, exchange: LoginExchange, answer: SessionSetupResponse, reply: Reply, security: Security) -> None:
         """Judge the login that the server has accepted: who are we, and how will messages be protected?"""
@@ -335,18 +322,10 @@ class Smb2Session:
             return  # a guest has no key that could prove anything
         offer, answer = self.negotiated.offer, self.negotiated.answer
         said = ValidateNegotiateInfoRequest(offer.capabilities, offer.client_guid, offer.security_mode, offer.dialects)
-        request = IoctlRequest(
-            ctl_code=ControlCode.FSCTL_VALIDATE_NEGOTIATE_INFO,
-            file_id=NO_FILE_ID,
-            input=said.encode(),
-            max_input_response=0,
-            output=b"",
-            max_output_response=VALIDATE_OUTPUT_SIZE,
-            flags=IOCTL_IS_FSCTL,
+        request = smb2_requests.file_control(
+            ControlCode.FSCTL_VALIDATE_NEGOTIATE_INFO, said.encode(), size=VALIDATE_OUTPUT_SIZE, file_id=NO_FILE_ID
         )
-        (reply,) = await self.connection.perform(
-            self.engine.submit((Request(Command.IOCTL, request.encode()),), tree=tree, signed=True)
-        )
+        (reply,) = await self.connection.perform(self.engine.submit((request,), tree=tree, signed=True))
         if reply.status != NtStatus.SUCCESS:
             # 2.x servers may not know it; their signed refusal proves that they are what they say.
             if self.negotiated.dialect.encryption:
