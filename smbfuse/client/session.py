@@ -3,13 +3,21 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
+
+import trio
 
 from smbfuse.client.connection import Connection
+from smbfuse.config import Sec
 from smbfuse.errors import ConnectionLost, SmbError
+from smbfuse.security.login import LoginExchange
 from smbfuse.share import Share
 from smbfuse.wire.dtyp import filetime_to_ns
 from smbfuse.wire.srvsvc import ShareInfo
+
+MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
+
+_kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +111,13 @@ def ended_by_failure(connection: Connection) -> Iterator[None]:
         given_up = ConnectionLost("the login was given up", sent=True)
         connection.abort(error if isinstance(error, SmbError) else given_up)
         raise
+
+
+async def login_step(exchange: LoginExchange, token: bytes, sec: Sec) -> bytes:
+    """Return our answer to the server's `token`, b"" to begin with; see `LoginExchange.step`.
+
+    A step of Kerberos may ask other servers: it is taken in a thread, for which nobody waits who gives up.
+    """
+    if sec is Sec.KRB5:
+        return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps, abandon_on_cancel=True)
+    return exchange.step(token)

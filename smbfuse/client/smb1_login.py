@@ -10,15 +10,14 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from smbfuse import status
+from smbfuse.client.session import MOST_LOGIN_LEGS, login_step
 from smbfuse.client.smb1_tree import MAX_BUFFER_SIZE
 from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb1Protection
 from smbfuse.errors import AuthenticationFailed, Reason, SecurityRefused
 from smbfuse.security.challenge import ChallengeResponse, respond
-from smbfuse.security.login import LoginExchange, WithoutIntegrity, begin_login
+from smbfuse.security.login import WithoutIntegrity, begin_login
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb1.header import NO_UID
 from smbfuse.wire.smb1.session import (
@@ -38,13 +37,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 VC_NUMBER: Final = 1  # 0 makes old servers end every other connection from this address
-MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
 FIRST_SEQUENCE: Final = 0  # of the SESSION_SETUP that ends the login
 NO_PASSWORD: Final = b"\0"
 NATIVE_OS: Final = "Unix"
 NATIVE_LAN_MAN: Final = "smbfuse"
-
-_kerberos_steps = trio.CapacityLimiter(4)  # tickets may take seconds; the default limiter is shared by everything
 
 
 class Smb1Login:
@@ -97,7 +93,7 @@ class Smb1Login:
         """Exchange tokens until the server is content."""
         answer, host = self._negotiated.answer, self._target.host
         exchange = begin_login(self._login, host=host, hint=hint)
-        token = await self._step(exchange, b"")
+        token = await login_step(exchange, b"", self._login.sec)
         for _ in range(MOST_LOGIN_LEGS):
             request = SessionSetupExtendedRequest(
                 max_buffer_size=MAX_BUFFER_SIZE,
@@ -119,13 +115,8 @@ class Smb1Login:
                 exchange.finish(blob)
                 self._accept(reply, exchange.session_key, security)
                 return
-            token = await self._step(exchange, blob)
+            token = await login_step(exchange, blob, self._login.sec)
         raise AuthenticationFailed(f"{host} goes on asking and never ends the login")
-
-    async def _step(self, exchange: LoginExchange, token: bytes) -> bytes:
-        if self._login.sec is Sec.KRB5:
-            return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps)
-        return exchange.step(token)
 
     async def _log_in_with_response(self, security: Security) -> None:
         """Answer the bare challenge, or give the password itself to a server that wants nothing else."""

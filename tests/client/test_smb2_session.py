@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smbfuse.client.smb2_session import MOST_LOGIN_LEGS
+from smbfuse.client.session import MOST_LOGIN_LEGS
 from smbfuse.config import Login, Network, Security, Vers
 from smbfuse.errors import (
     AuthenticationFailed,
