@@ -38,16 +38,19 @@ class Shares:
         elif not self.whole_server:
             raise NotFound(f"no share {name!r} in a mount of one share", status=NtStatus.BAD_NETWORK_NAME)
         key = name.casefold()
-        async with self._connecting.setdefault(key, trio.Lock()):
-            if (known := self._shares.get(key)) is not None:
-                return known
-            share = ReconnectingShare(self._supervisor, name, path=self._path)
+        if (known := self._shares.get(key)) is not None:
+            return known
+        connecting = self._connecting.setdefault(key, trio.Lock())
+        async with connecting:
             try:
-                await share.connect()
-                self._shares[key] = share
+                if key not in self._shares:
+                    share = ReconnectingShare(self._supervisor, name, path=self._path)
+                    await share.connect()
+                    self._shares[key] = share
+                return self._shares[key]
             finally:
-                self._connecting.pop(key, None)
-        return share
+                if not connecting.statistics().tasks_waiting:  # whoever waits comes next, and nobody beside it
+                    self._connecting.pop(key, None)
 
     def connected(self) -> list[ReconnectingShare]:
         """Return the shares connected so far, in order of their first use."""

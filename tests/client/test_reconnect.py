@@ -473,6 +473,25 @@ async def test_a_whole_server_connects_each_share_once_whatever_its_spelling(aut
         assert world.closed == ["tree"]
 
 
+async def test_a_share_is_connected_once_after_a_first_try_that_failed(autojump_clock: MockClock) -> None:
+    world = World(refuse=[ConnectionLost("refused", sent=False)])
+    async with trio.open_nursery() as nursery:
+        shares = Shares(Supervisor(world.dial, nursery, timeo_s=TIMEO_S), "")  # type: ignore[arg-type]
+
+        async def fail() -> None:
+            with pytest.raises(ConnectionLost):
+                await shares.share("photos")
+
+        async with trio.open_nursery() as callers:
+            callers.start_soon(fail)
+            await trio.sleep(world.dial_time_s / 2)
+            callers.start_soon(shares.share, "photos")
+            await trio.sleep(world.dial_time_s)
+            callers.start_soon(shares.share, "photos")
+        assert (world.dials, world.tree_connects) == (2, 1)
+        await shares.aclose()
+
+
 async def test_a_mount_of_one_share_has_no_other(autojump_clock: MockClock) -> None:
     world = World()
     async with trio.open_nursery() as nursery:
