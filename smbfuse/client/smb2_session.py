@@ -15,7 +15,7 @@ from smbfuse import status
 from smbfuse.client import smb2_requests
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
-from smbfuse.client.session import Identity, ServerClock, ended_by_failure
+from smbfuse.client.session import MOST_LOGIN_LEGS, Identity, ServerClock, ended_by_failure, login_step
 from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_posix import manner_of
