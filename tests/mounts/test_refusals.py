@@ -359,7 +359,7 @@ def test_data_that_may_no_longer_be_written_is_reported(
     """The server comes back with the share read-only: what waits here cannot be saved, and somebody must hear it."""
     server = start_samba()
     user.owns(server.root)
-    mounted = mount(server, {**options, "timeo": 5}, announced=["'f'"])
+    mounted = mount(server, options, announced=["'f'"])
     with caller_on(mounted) as caller:
         caller.do("kept.__setitem__('w', os.open(point + '/f', os.O_CREAT | os.O_RDWR))")
         caller.do("os.pwrite(kept['w'], b'saved', 0)")
