@@ -55,11 +55,21 @@ class Breaks:
     def broken(self, file: SharedFile, remaining: Caching, acknowledge: bool) -> None:
         """Begin to answer a break. Plain: it comes from the connection's reader."""
         log.debug("grant broken file=%r remaining=%r acknowledge=%s", file.path, remaining, acknowledge)
+        self._contest(file)
         purged = None
         if Caching.READ not in remaining:
             purged = self.drop(file)
         file.hold()
         self._spawn(self._answer, file, remaining, acknowledge, purged)
+
+    def _contest(self, file: SharedFile) -> None:
+        """Believe nothing of a file for a moment, its name included: another client is about to do something to it."""
+        node = file.node
+        self._nodes.contested.note(node.ino)
+        if node.parent is None:
+            self._nodes.doubt(node)
+        else:
+            self._nodes.doubt_name(node.parent, node.key)
 
     def lost(self, file: SharedFile) -> None:
         """Hear that the connection has ended: what is clean is believed for its time, what is dirty is sent again."""
@@ -110,6 +120,7 @@ class Breaks:
                 self._keeper.give_up(file)
         finally:
             file.let_go()
+        self._nodes.contested.note(file.node.ino)  # the other client waits for the answer, and begins only now
         if acknowledge:
             # A file that was given up has none left: its close is the answer, and who waits finds it closed.
             for handle in file.handles():

@@ -36,7 +36,8 @@ class Entries:
         stat = self._appearance.posix(node.ino, shown)
         if self._nodes.nameless(node):
             stat = stat._replace(nlink=0)
-        left_s = self._lifetimes.left(known.asked.at, trio.current_time())
+        contested = node.ino in self._nodes.contested
+        left_s = 0.0 if contested else self._lifetimes.left(known.asked.at, trio.current_time())
         return Entry(stat, known.generation, left_s, left_s)
 
     def counted(self, node: Node) -> Entry:

@@ -102,8 +102,10 @@ class Lookup:
         return spellings
 
     def is_fresh(self, node: Node) -> bool:
-        """Tell whether what is known of a node is good: asked for lately, and its name still its own."""
-        return self._lifetimes.left(node.asked.at, trio.current_time()) > 0 and not self._nodes.nameless(node)
+        """Tell whether what is known of a node is good: asked for lately, its name its own, nobody at work on it."""
+        if node.ino in self._nodes.contested or self._nodes.nameless(node):
+            return False
+        return self._lifetimes.left(node.asked.at, trio.current_time()) > 0
 
     async def renew(self, node: Node) -> bool:
         """Bring the attributes of a node up to date, if they are no longer good; False: another file has its name now.
@@ -142,7 +144,7 @@ class Lookup:
             self.hits += 1
             return None
         node = self._speculation.recall(folder, name)
-        if node is not None:
+        if node is not None and node.ino not in self._nodes.contested:
             self.hits += 1
             return node
         self.misses += 1

@@ -25,6 +25,7 @@ from typing import Final
 from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
+from smbfuse.vfs.contested import Contested
 from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, proven_same
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
@@ -52,6 +53,7 @@ class NodeTable:
         self._pinned: dict[int, Node] = {}
         self._spellings: dict[tuple[int, str], set[bytes]] = {}  # what the kernel calls a name besides what is shown
         self.recent = RecentChanges()
+        self.contested = Contested()
         root.lookups = 1  # the kernel never forgets the root
 
     def __len__(self) -> int:

@@ -8,8 +8,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, View
 from smbfuse.errors import Timeout
-from smbfuse.share import Caching, Features, OpenIntent
+from smbfuse.share import Caching, Features, Kind, OpenIntent
 from smbfuse.vfs.breaks import DATA_S, PAGES_S
+from smbfuse.vfs.contested import MOMENT_S
 from smbfuse.vfs.grants import Grant
 from tests.conftest import ExpectedWarnings
 from tests.support.mem_grants import PATIENCE_S
@@ -20,6 +21,7 @@ from tests.vfs.mounted import KernelLog, Mount, Mounted
 KIB, MIB = 1 << 10, 1 << 20
 RWH = Caching.READ | Caching.WRITE | Caching.HANDLE
 RH = Caching.READ | Caching.HANDLE
+BELIEVING = Cache(attributes_s=60.0, directories_s=60.0)  # longer than any test: time limits help nobody
 
 
 def granting(**options: object) -> MemShare:
@@ -160,6 +162,64 @@ async def test_a_handle_kept_for_nobody_is_closed_instead_of_an_answer(mount: Mo
     assert share.open_files == 0
     assert share.calls["acknowledge"] == 0
     assert await mounted.ino("f") in (0, 100)
+
+
+async def test_what_another_client_removes_is_gone_at_once_where_it_takes_a_grant(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare(grants=RWH, features=Features.POSIX)  # a name goes at once, though the file is open
+    share.add("f", b"text")
+    mounted = await mount(share, cache=BELIEVING)
+    fh = await opened(mounted, "f", os.O_RDONLY)
+    await mounted.names()
+    await share.other_client().remove("f", Kind.FILE)
+    await wait_all_tasks_blocked()
+    assert (1, b"f") in mounted.kernel.entries
+    assert await mounted.ino("f") == 0
+    assert b"f" not in await mounted.names()
+    await mounted.fs.release(fh)
+
+
+@pytest.mark.parametrize("remaining", [RH, Caching.READ, Caching.NONE])
+async def test_for_a_moment_after_a_break_the_server_is_asked_each_time(
+    mount: Mount, autojump_clock: MockClock, remaining: Caching
+) -> None:
+    """The break comes first, and what it is for afterwards: an answer in between is not to be believed."""
+    share = MemShare(grants=RWH, features=Features.POSIX)  # a name goes at once, though the file is open
+    share.add("f", b"text")
+    mounted = await mount(share, cache=BELIEVING)
+    fh = await opened(mounted, "f")
+    assert (await mounted.find("f")).entry_timeout_s > 0
+    with share.held("write"):
+        await mounted.fs.write(fh, 0, b"T")
+        share.break_grant("f", remaining)
+        await trio.sleep(MOMENT_S + 1)  # the other client is kept waiting for the answer
+    await wait_all_tasks_blocked()
+    await mounted.names()
+    for length in (10, 20):
+        found = await mounted.find("f")
+        assert (found.entry_timeout_s, found.attr_timeout_s) == (0.0, 0.0)
+        share.write("f", bytes(length))
+        assert (await mounted.fs.getattr(found.stat.ino)).stat.size == length
+        assert (await mounted.find("f")).stat.size == length
+    await share.other_client().remove("f", Kind.FILE)
+    assert await mounted.ino("f") == 0
+    await closed(mounted, fh)
+
+
+async def test_after_that_moment_the_time_limits_hold_again(mount: Mount, autojump_clock: MockClock) -> None:
+    share = granting()
+    share.add("f", b"text")
+    mounted = await mount(share, cache=BELIEVING)
+    fh = await opened(mounted, "f")
+    share.break_grant("f")
+    await trio.sleep(MOMENT_S + 0.1)
+    found = await mounted.find("f")
+    assert found.attr_timeout_s > 0
+    asked = share.calls["stat"]
+    assert (await mounted.fs.getattr(found.stat.ino)).stat.size == 4
+    assert share.calls["stat"] == asked
+    await closed(mounted, fh)
 
 
 async def test_our_own_removal_and_renaming_do_not_wait_for_ourselves(mount: Mount, autojump_clock: MockClock) -> None:
