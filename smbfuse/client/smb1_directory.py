@@ -156,10 +156,11 @@ async def open_directory(tree: Smb1Tree, path: str) -> Smb1Directory:
             continue
         try:
             directory.begin(reply)
-        except DecodeError as error:
+        except ProtocolError as error:
             _close_when_done(tree, exchange)
             # Some servers write a level's entries wrongly, and are better off without it.
-            if not tree.find_ladder.step_down(level, NtStatus.INVALID_INFO_CLASS):
+            unreadable = isinstance(error, DecodeError)
+            if not unreadable or not tree.find_ladder.step_down(level, NtStatus.INVALID_INFO_CLASS):
                 raise
             log.info("listings are asked for in level 0x%04X now: %s", tree.find_ladder.level, error)
             continue

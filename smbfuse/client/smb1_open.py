@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,10 @@ class Opening:
             oplock=OplockLevel.EXCLUSIVE if results & OpenResult.OPLOCK else OplockLevel.NONE,
         )
 
+    def fid(self, tree: Smb1Tree, reply: Reply) -> int:
+        """Read no more of a successful response than which FID it gave.  Raises DecodeError."""
+        return PosixOpenResponse.decode(reply.data).fid if self.way is Way.POSIX else self.decode(tree, reply).fid
+
     # --- requests -----------------------------------------------------------------------------------------------------
 
     @property
@@ -299,7 +304,7 @@ async def opened_to_write(tree: Smb1Tree, path: str) -> AsyncIterator[int]:
     opening = Opening(
         way, path, read=False, write=True, creation=Creation.NEVER, truncate=False, mode=None, wanted=Caching.NONE
     )
-    fid = await _errand(tree, path, opening.submit(tree), lambda reply: opening.decode(tree, reply).fid)
+    fid = await _errand(tree, path, opening.submit(tree), functools.partial(opening.fid, tree))
     try:
         yield fid
     finally:

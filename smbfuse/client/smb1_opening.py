@@ -160,16 +160,12 @@ async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: b
                         "the server breaks down over what is chained to an open: first bytes are read on their own"
                     )
                     tree.chains = False
-                close_when_done(tree, exchange, functools.partial(_fid_of, tree, opening))
+                close_when_done(tree, exchange, functools.partial(opening.fid, tree))
                 raise
             finally:
                 if query is not None:
                     query.give_up()
             return Handle(tree, opening.way, opened, stat, first, oplock)
-
-
-def _fid_of(tree: Smb1Tree, opening: Opening, reply: Reply) -> int:
-    return opening.decode(tree, reply).fid
 
 
 def read_request(tree: Smb1Tree, fid: int, offset: int, length: int) -> Message:

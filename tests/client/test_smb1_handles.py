@@ -9,16 +9,21 @@ import trio
 import trio.testing
 
 from smbfuse.client import smb1_names
-from smbfuse.errors import ProtocolError, StaleHandle
+from smbfuse.errors import DecodeError, ProtocolError, StaleHandle
 from smbfuse.share import Caching, Kind, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import files, io
+from smbfuse.wire.smb1.changes import SetLevel, SetPathRequest
 from smbfuse.wire.smb1.control import BREAK_TO_NONE
 from smbfuse.wire.smb1.header import Command, decode_header
-from smbfuse.wire.smb1.levels import UnixCapabilities
+from smbfuse.wire.smb1.levels import PathLevel, UnixCapabilities
+from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.message import Block, Message
 from smbfuse.wire.smb1.negotiate import Capabilities
+from smbfuse.wire.smb1.posix import PosixOpenResponse
+from smbfuse.wire.smb1.trans2 import Subcommand
+from smbfuse.wire.smb1.transaction import TransactionPart, TransactionRequest
 from tests.client.smb1_disk import Disk
 from tests.client.smb1_server import NT, Refused
 from tests.client.test_smb1_old_disks import NT_LEVELS, mounted
@@ -219,3 +224,38 @@ async def test_a_name_whose_last_writer_closes_while_it_is_removed_goes_at_once(
             await server.let()
         await share.echo()
         assert server.closed == {1: 1, 2: 1, 3: 1}
+
+
+# --- answers that cannot be read --------------------------------------------------------------------------------------
+
+
+async def test_a_listing_that_does_not_come_to_an_end_leaves_no_search_behind() -> None:
+    class Endless(Counting):
+        def _page(self, sid: int, level: int) -> tuple[int, int, bytes]:
+            return 0, 0, b""
+
+    server = Endless(known_levels=NT_LEVELS | {FindLevel.INFO_STANDARD})
+    async with mounted(server) as share:
+        with pytest.raises(ProtocolError):
+            await share.open_directory("")
+    assert server.commands.count("FIND_CLOSE2") == 1
+
+
+async def test_a_file_that_is_opened_but_not_described_is_closed() -> None:
+    class Vague(Counting):
+        def _transaction(self, asked: TransactionRequest) -> TransactionPart:
+            if asked.setup[0] == Subcommand.SET_PATH_INFORMATION:
+                level = SetPathRequest.decode(asked.parameters, self.strings).information_level
+                if level != SetLevel.POSIX_PATH_OPEN:
+                    raise Refused(NtStatus.INVALID_INFO_CLASS)
+                opened = PosixOpenResponse(0, self._open("a.txt"), 1, PathLevel.UNIX_BASIC).encode()
+                return TransactionPart(Command.TRANSACTION2, 2, len(opened), bytes(2), 0, opened, 0)
+            return super()._transaction(asked)
+
+    server = Vague()
+    async with mounted(server) as share:
+        share._tree.unix = UnixCapabilities.POSIX_PATHNAMES | UnixCapabilities.POSIX_PATH_OPERATIONS
+        with pytest.raises(DecodeError):
+            await share.open("a.txt", OpenIntent(write=True))
+    assert server.opened == [1]
+    assert server.closed == {1: 1}
