@@ -1,6 +1,6 @@
 """A session with the scripted server, for the tests of SMB2 sessions and shares."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -8,7 +8,9 @@ import trio
 
 from smbfuse.client import smb2_session
 from smbfuse.client.smb2_session import Smb2Session
+from smbfuse.client.smb2_share import Smb2Share
 from smbfuse.config import Login, Network, Secret, Security, Target
+from smbfuse.wire.smb2.header import Command
 from tests.client.smb2_server import FakeLogin, Smb2Server
 from tests.client.test_connection import PairedStream
 
@@ -56,3 +58,21 @@ async def session(
             yield established, server
         finally:
             nursery.cancel_scope.cancel()
+
+
+async def settled(share: Smb2Share, server: Smb2Server) -> list[list[Command]]:
+    """Let what was sent without waiting be answered; return the commands of each PDU since the last call."""
+    for _ in range(2):  # the first may overtake what waits
+        await share.echo()
+    return [pdu for pdu in server.commands() if pdu != [Command.ECHO]]
+
+
+async def give_up(call: Callable[[Smb2Share], Awaitable[object]], share: Smb2Share, server: Smb2Server) -> None:
+    """Cancel a call that waits for its first answer, and let everything be answered then."""
+    server.hold = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call, share)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    server.hold.set()
+    await settled(share, server)

@@ -176,6 +176,12 @@ async def test_a_change_that_was_seen_before_the_loss_makes_nothing_stale(autoju
         assert bytes(await reader.read(0, 10)) == b"short"
 
 
+def replace(world: World) -> None:
+    """Let another client put a file in the place of ours; filesystems give it the number that has just become free."""
+    number = world.disk.remove("file").file_id
+    world.disk.add("file", b"another's file", file_id=number)
+
+
 async def stat_it(share: ReconnectingShare) -> None:
     await share.stat("file")
 
@@ -205,14 +211,12 @@ async def test_a_look_at_what_another_has_changed_proves_nothing(
 async def test_another_file_that_got_the_number_of_ours_is_not_written_to(
     autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
 ) -> None:
-    """Filesystems give the number of a removed file to the next one that is made."""
     world = a_world()
     async with world.share() as share:
         writer = await share.open("file", WRITING)
         await writer.write(0, [b"ours"])
         world.lose()
-        number = world.disk.remove("file").file_id
-        world.disk.add("file", b"another's file", file_id=number)
+        replace(world)
         await look(share)
         with pytest.raises(StaleHandle):
             await writer.write(0, [b"OURS"])
@@ -230,8 +234,7 @@ async def test_a_file_whose_handle_the_server_has_closed_is_not_proven_by_a_look
         world.line.memory.fail("open", error(NtStatus.SHARING_VIOLATION, "CREATE"))
         with pytest.raises(Busy):
             await writer.write(0, [b"ours"])
-        number = world.disk.remove("file").file_id
-        world.disk.add("file", b"another's file", file_id=number)
+        replace(world)
         await share.stat("file")
         with pytest.raises(StaleHandle):
             await writer.write(0, [b"OURS"])

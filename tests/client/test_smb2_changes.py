@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
-import trio
 
 from smbfuse.client.smb2_grants import of_lease_state
 from smbfuse.client.smb2_share import Smb2Share
@@ -31,7 +30,7 @@ from smbfuse.wire.smb2.info import SetInfoRequest
 from smbfuse.wire.smb2.io import WriteResponse
 from smbfuse.wire.smb2.lease import LEASE, LeaseFlags, LeaseV2, decode_lease
 from smbfuse.wire.smb2.negotiate import Capabilities
-from tests.client.smb2_fixtures import fake_login, session
+from tests.client.smb2_fixtures import fake_login, give_up, session, settled
 from tests.client.smb2_server import Answer, Node, Smb2Server
 
 __all__ = ["fake_login"]
@@ -66,13 +65,6 @@ def asked(server: Smb2Server, command: Command, kind: type[T]) -> list[T]:
 def refusing(status: int, *, times: int = 1) -> Callable[[bytes], Answer | None]:
     left = [status] * times
     return lambda _element: (left.pop(), ErrorResponse().encode()) if left else None
-
-
-async def settled(share: Smb2Share, server: Smb2Server) -> list[list[Command]]:
-    """Let what was sent without waiting be answered; return the commands of each PDU since the last call."""
-    for _ in range(2):  # the first may overtake what waits
-        await share.echo()
-    return [pdu for pdu in server.commands() if pdu != [Command.ECHO]]
 
 
 class Holder:
@@ -360,13 +352,7 @@ async def test_a_server_that_stops_at_the_refusal_has_the_file_closed_once_more(
 async def test_each_change_may_be_given_up_at_any_time(name: str) -> None:
     call, _ = CALLS[name]
     async with share_of() as (share, server):
-        server.hold = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call, share)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        server.hold.set()
-        await settled(share, server)
+        await give_up(call, share, server)
         assert server.handles == {}
         assert share.tree.engine.window.taken == 0
 

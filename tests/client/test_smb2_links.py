@@ -19,7 +19,7 @@ from smbfuse.wire.smb2.create import CreateOptions, CreateRequest, Disposition
 from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import Command
 from smbfuse.wire.smb2.info import QueryInfoResponse, SetInfoRequest, SetInfoResponse
-from tests.client.smb2_fixtures import fake_login, session
+from tests.client.smb2_fixtures import fake_login, session, settled
 from tests.client.smb2_server import Answer, Node, Smb2Server, entry
 
 __all__ = ["fake_login"]
@@ -82,13 +82,6 @@ async def making() -> AsyncIterator[tuple[Smb2Share, Maker]]:
         yield share, Maker(server)
 
 
-async def sent(share: Smb2Share, maker: Maker) -> list[list[Command]]:
-    """Let what was sent without waiting be answered; return the commands of each PDU since the last call."""
-    for _ in range(2):
-        await share.echo()
-    return [pdu for pdu in maker.server.commands() if pdu != [Command.ECHO]]
-
-
 @pytest.mark.parametrize(
     "target, substitute, printed, relative",
     [
@@ -139,7 +132,7 @@ async def test_a_symlink_is_one_round_trip_and_a_close_nobody_waits_for(form: Li
     async with making() as (share, maker):
         made = await share.make_link("link", "target", form)
         assert (made.kind, made.size) == (Kind.SYMLINK, 6)
-        assert await sent(share, maker) == [[C, I, Q], [X]]
+        assert await settled(share, maker.server) == [[C, I, Q], [X]]
         assert maker.server.nodes["link"].point == link_point("target", form, posix=False)
         assert maker.server.handles == {}
 
@@ -161,7 +154,7 @@ async def test_a_native_one_to_a_folder_is_a_folder_itself(target: str, folder: 
     async with making() as (share, maker):
         maker.server.nodes |= {"folder": Node(None, attributes=0x10), "file": Node()}
         await share.make_link("link", target)
-        assert await sent(share, maker) == [[C, Q, X]] * looks + [[C, I, Q], [X]]
+        assert await settled(share, maker.server) == [[C, Q, X]] * looks + [[C, I, Q], [X]]
         assert (maker.server.nodes["link"].data is None) == folder
 
 
@@ -169,7 +162,7 @@ async def test_a_server_that_keeps_links_for_files_only_gets_one_of_a_file() -> 
     async with making() as (share, maker):
         maker.keeps_folders = False
         assert (await share.make_link("link", "x/")).kind is Kind.SYMLINK
-        assert await sent(share, maker) == [[C, I, Q], [S], [X], [C, I, Q], [X]]
+        assert await settled(share, maker.server) == [[C, I, Q], [S], [X], [C, I, Q], [X]]
         assert maker.server.nodes["link"].data == b""
         assert maker.server.handles == {}
 
@@ -178,7 +171,7 @@ async def test_a_device_of_wsl_has_its_number_beside_it() -> None:
     async with making() as (share, maker):
         made = await share.make_node("node", Kind.BLOCK_DEVICE, (8, 1), 0o660, LinkForm.WSL)
         assert (made.kind, made.device) == (Kind.BLOCK_DEVICE, (8, 1))
-        assert await sent(share, maker) == [[C, S, I, Q], [X]]
+        assert await settled(share, maker.server) == [[C, S, I, Q], [X]]
         assert set(maker.attributes) == {"$LXMOD", "$LXDEV"}
 
 
@@ -208,7 +201,7 @@ async def test_what_was_made_goes_by_its_handle_if_the_rest_is_refused(
         maker.refusal = refusal
         with pytest.raises(error):
             await make(share)  # type: ignore[operator]  # one of the two above
-        assert (await sent(share, maker))[1:] == [[S], [X]]
+        assert (await settled(share, maker.server))[1:] == [[S], [X]]
         assert "new" not in maker.server.nodes
         assert maker.server.handles == {}
 
@@ -222,10 +215,10 @@ async def test_one_refusal_of_reparse_points_is_enough_but_of_rights_is_not() ->
         maker.refusal = NtStatus.NOT_SUPPORTED
         with pytest.raises(Unsupported):
             await _link(share)
-        await sent(share, maker)
+        await settled(share, maker.server)
         with pytest.raises(Unsupported):
             await _fifo(share)
-        assert await sent(share, maker) == []
+        assert await settled(share, maker.server) == []
 
 
 async def test_what_cannot_be_taken_back_is_left_and_the_refusal_told() -> None:
@@ -233,7 +226,7 @@ async def test_what_cannot_be_taken_back_is_left_and_the_refusal_told() -> None:
         maker.refusal, maker.deletion = NtStatus.NOT_SUPPORTED, NtStatus.CANNOT_DELETE
         with pytest.raises(Unsupported):
             await _link(share)
-        await sent(share, maker)
+        await settled(share, maker.server)
         assert "new" in maker.server.nodes
         assert maker.server.handles == {}
 
@@ -243,7 +236,7 @@ async def test_a_name_that_is_taken_stays_what_it_is() -> None:
         maker.server.nodes["new"] = Node(b"kept")
         with pytest.raises(Exists):
             await _link(share)
-        assert await sent(share, maker) == [[C, I, Q]]
+        assert await settled(share, maker.server) == [[C, I, Q]]
         assert maker.server.nodes["new"].data == b"kept"
 
 
@@ -252,7 +245,7 @@ async def test_an_answer_that_is_nonsense_leaves_nothing_either() -> None:
         maker.server.answers[Q] = lambda _element: (0, QueryInfoResponse(b"nonsense").encode())
         with pytest.raises(ProtocolError):
             await _link(share)
-        await sent(share, maker)
+        await settled(share, maker.server)
         assert "new" not in maker.server.nodes
         assert maker.server.handles == {}
 
@@ -276,7 +269,7 @@ async def test_a_listing_tells_what_its_reparse_points_are() -> None:
         listing = await share.open_directory("")
         entries = {one.name: one.stat for one in await listing.page()}
         await listing.aclose()
-        commands = await sent(share, maker)
+        commands = await settled(share, maker.server)
     assert {name: stat.kind for name, stat in entries.items()} == {
         "link": Kind.SYMLINK,
         "nfs link": Kind.SYMLINK,
@@ -304,9 +297,9 @@ async def test_a_reparse_point_that_a_renaming_undoes_is_made_again() -> None:
             return 0, SetInfoResponse().encode()
 
         maker.server.answers[S] = rename
-        await sent(share, maker)
+        await settled(share, maker.server)
         await share.rename("old", "new", replace=False)
-        assert await sent(share, maker) == [[C, I, S, X], [C, X], [C, I, X]]
+        assert await settled(share, maker.server) == [[C, I, S, X], [C, X], [C, I, X]]
         assert maker.server.nodes["new"].point == point
         assert maker.server.nodes["new"].attributes & 0x400
         assert (await share.stat("new")).kind is Kind.SYMLINK
@@ -318,10 +311,10 @@ async def test_renaming_asks_for_reparse_points_only_where_there_are_any() -> No
         maker.server.nodes |= {"file": Node(b"content"), "link": Node(attributes=0x420, point=NfsReparse(NfsType.FIFO))}
         maker.server.answers[S] = lambda _element: (0, SetInfoResponse().encode())
         await share.rename("file", "file", replace=False)
-        assert await sent(share, maker) == [[C, S, X]]
+        assert await settled(share, maker.server) == [[C, S, X]]
         await share.stat("link")
-        await sent(share, maker)
+        await settled(share, maker.server)
         await share.rename("file", "file", replace=False)
-        assert await sent(share, maker) == [[C, I, S, X]]
+        assert await settled(share, maker.server) == [[C, I, S, X]]
         await share.rename("link", "link", replace=False)
-        assert await sent(share, maker) == [[C, I, S, X], [C, X]]  # it is one still
+        assert await settled(share, maker.server) == [[C, I, S, X], [C, X]]  # it is one still

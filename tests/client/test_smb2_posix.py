@@ -35,7 +35,7 @@ from smbfuse.wire.smb2.posix import (
     encode_posix_page,
     posix_extensions_available,
 )
-from tests.client.smb2_fixtures import fake_login, session
+from tests.client.smb2_fixtures import fake_login, session, settled
 from tests.client.smb2_server import TIME, Answer, Node, Smb2Server
 
 __all__ = ["fake_login"]
@@ -270,8 +270,7 @@ async def test_a_context_that_is_nonsense_ends_the_call_and_leaves_nothing_open(
             await share.open("file", OpenIntent())
         with pytest.raises(ProtocolError):
             await share.open_directory("")
-        for _ in range(2):
-            await share.echo()
+        await settled(share, server.server)
         assert server.server.handles == {}
 
 
@@ -367,26 +366,19 @@ class Holder:
     def lost(self) -> None: ...
 
 
-async def commands(share: Smb2Share, server: PosixServer) -> list[list[Command]]:
-    """Let what was sent without waiting be answered; return the commands of each PDU since the last call."""
-    for _ in range(2):
-        await share.echo()
-    return [pdu for pdu in server.server.commands() if pdu != [Command.ECHO]]
-
-
 async def test_a_file_that_is_written_is_deleted_by_a_handle_that_is_closed_last() -> None:
     async with posix_share() as (share, server):
         holder = Holder()
         files = [await share.open("file", OpenIntent(write=True, holder=holder)) for _ in range(2)]
-        await commands(share, server)
+        await settled(share, server.server)
         await share.remove("file", Kind.FILE, holder)
-        assert await commands(share, server) == [[C]]
+        assert await settled(share, server.server) == [[C]]
         (element,) = [element for header, element in server.server.requests if header.command == C][-1:]
         assert CreateRequest.decode(element).create_options & CreateOptions.DELETE_ON_CLOSE
         await files[0].aclose()
-        assert await commands(share, server) == [[X]]
+        assert await settled(share, server.server) == [[X]]
         await files[1].aclose()
-        assert await commands(share, server) == [[X], [X]]
+        assert await settled(share, server.server) == [[X], [X]]
         assert server.server.handles == {}
 
 
@@ -397,11 +389,11 @@ async def test_a_file_that_is_not_written_is_deleted_at_once() -> None:
         server.found = FOUND._replace(inode=78)
         server.server.nodes["file"].file_id = 78
         read = await share.open("file", OpenIntent(holder=holder))
-        await commands(share, server)
+        await settled(share, server.server)
         await share.remove("file", Kind.FILE, holder)
-        assert await commands(share, server) == [[C], [X]]
+        assert await settled(share, server.server) == [[C], [X]]
         await read.aclose()
         await written.aclose()
         await share.remove("file", Kind.FILE, holder)
-        assert (await commands(share, server))[-1] == [C, S, X]
+        assert (await settled(share, server.server))[-1] == [C, S, X]
         assert server.server.handles == {}

@@ -32,7 +32,7 @@ from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import Command
 from smbfuse.wire.smb2.info import QueryDirectoryResponse, QueryInfoRequest, QueryInfoResponse
 from smbfuse.wire.smb2.io import ReadResponse
-from tests.client.smb2_fixtures import Prepare, fake_login, session
+from tests.client.smb2_fixtures import Prepare, fake_login, give_up, session, settled
 from tests.client.smb2_server import PAGE_ENTRIES, VOLUME_ID, Answer, Node, Smb2Server, entry
 
 __all__ = ["fake_login"]
@@ -56,13 +56,6 @@ async def share_of(prepare: Prepare = with_files, **more: Network) -> AsyncItera
         share = await established.connect_share("share")
         server.commands()
         yield share, server
-
-
-async def settled(share: Smb2Share, server: Smb2Server) -> list[list[Command]]:
-    """Let what was sent without waiting be answered; return the commands of each PDU since the last call."""
-    for _ in range(2):  # the first may overtake what waits
-        await share.echo()
-    return [pdu for pdu in server.commands() if pdu != [Command.ECHO]]
 
 
 # -- stat
@@ -495,13 +488,7 @@ async def test_no_handle_stays_open_when_nobody_waits_any_longer(
     call: Callable[[Smb2Share], Awaitable[object]],
 ) -> None:
     async with share_of() as (share, server):
-        server.hold = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call, share)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        server.hold.set()
-        await settled(share, server)
+        await give_up(call, share, server)
         assert server.handles == {}
         assert share.tree.engine.window.taken == 0
 
