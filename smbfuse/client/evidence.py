@@ -123,7 +123,9 @@ class Known:
 
     def believes(self, stat: FileStat) -> bool:
         """Tell whether `stat`, of what has the number or the path of the file, may be learnt: it is of this file."""
-        return self._proven_at == self._evidence.losses or self.judge(stat, writing=False) is Proof.SAME
+        if self._proven_at == self._evidence.losses:
+            return bool(stat.file_id) or _same_identity(self.stat, stat)  # a path soon leads to another file
+        return self.judge(stat, writing=False) is Proof.SAME
 
     def judge(self, stat: FileStat, *, writing: bool) -> Proof:
         """Tell what `stat`, of a file opened by the same path, speaks of; what the server never says counts as equal.

@@ -253,6 +253,21 @@ async def test_what_was_proven_after_a_loss_is_kept_up_with_again(autojump_clock
         assert bytes(await reader.read(0, 6)) == b"longer"
 
 
+async def test_where_files_have_no_numbers_the_next_one_of_a_name_is_another(autojump_clock: MockClock) -> None:
+    world = World(features=Features.NONE)
+    world.disk.add("file", b"0123456789", file_id=0)
+    async with world.share() as share:
+        first = await share.open("file", WRITING)
+        await share.rename("file", "moved", replace=False)
+        world.disk.add("file", b"another's", file_id=0)
+        second = await share.open("file", WRITING)
+        world.lose()
+        await first.write(0, [b"ours"])
+        await second.write(0, [b"ANOTHER"])
+        assert world.disk.node("moved").data == b"ours456789"
+        assert world.disk.node("file").data == b"ANOTHER's"
+
+
 async def test_another_clients_writing_beside_ours_is_no_loss(autojump_clock: MockClock) -> None:
     world = a_world()
     async with world.share() as share:
