@@ -11,7 +11,7 @@ from struct import Struct
 from typing import ClassVar, Final
 
 from smbfuse.errors import DecodeError
-from smbfuse.wire.record import view
+from smbfuse.wire.record import Buffer, view
 from smbfuse.wire.smb1.header import Command
 from smbfuse.wire.smb1.message import Block, Strings, encode_block
 
@@ -56,12 +56,10 @@ class TransactionRequest:
         """Return the block, parameters and data each aligned to 4 bytes."""
         words_size = _REQUEST.size + 2 * len(self.setup)
         start = at + 1 + words_size + 2
-        body = strings.encode(self.name, start) if self.command == Command.TRANSACTION else b""
-        pad = -(start + len(body)) % _ALIGNMENT
-        body += _NO_NAME[:pad] if self.command == Command.TRANSACTION2 else bytes(pad)
-        parameter_offset = start + len(body)
-        body += self.parameters
-        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        name = strings.encode(self.name, start) if self.command == Command.TRANSACTION else b""
+        pad = -(start + len(name)) % _ALIGNMENT
+        name += _NO_NAME[:pad] if self.command == Command.TRANSACTION2 else bytes(pad)
+        parameters_at, data_at, body = _lay_out(start + len(name), self.parameters, self.data)
         words = _REQUEST.pack(
             self.total_parameter_count,
             self.total_data_count,
@@ -71,13 +69,13 @@ class TransactionRequest:
             self.flags,
             self.timeout,
             len(self.parameters),
-            parameter_offset,
+            parameters_at,
             len(self.data),
-            start + len(body),
+            data_at,
             len(self.setup),
         )
         words += b"".join(word.to_bytes(2, "little") for word in self.setup)
-        return encode_block(self.command, words, body + self.data)
+        return encode_block(self.command, words, name + body)
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> TransactionRequest:
@@ -129,41 +127,15 @@ class TransactionSecondary:
     def encode_block(self, at: int, strings: Strings) -> bytes:
         """Return the block, parameters and data each aligned to 4 bytes."""
         fid = self.fid.to_bytes(2, "little") if self.command == Command.TRANSACTION2_SECONDARY else b""
-        start = at + 1 + _SECONDARY.size + len(fid) + 2
-        body = bytes(-start % _ALIGNMENT)
-        parameter_offset = start + len(body)
-        body += self.parameters
-        body += bytes(-(start + len(body)) % _ALIGNMENT) if self.data else b""
-        words = _SECONDARY.pack(
-            self.total_parameter_count,
-            self.total_data_count,
-            len(self.parameters),
-            parameter_offset if self.parameters else 0,
-            self.parameter_displacement,
-            len(self.data),
-            start + len(body) if self.data else 0,
-            self.data_displacement,
-        )
-        return encode_block(self.command, words + fid, body + self.data)
+        return _encode_secondary(self, _SECONDARY, at, fid)
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> TransactionSecondary:
         """Read a later message."""
         has_fid = block.command == Command.TRANSACTION2_SECONDARY
         words = block.want_words(_SECONDARY.size + (2 if has_fid else 0), cls.__name__)
-        total_parameters, total_data, count, offset, displacement, data_count, data_at, data_displacement = (
-            _SECONDARY.unpack_from(words)
-        )
-        return cls(
-            block.command,
-            total_parameters,
-            total_data,
-            _part(block, offset, count, "parameters"),
-            displacement,
-            _part(block, data_at, data_count, "data"),
-            data_displacement,
-            int.from_bytes(words[-2:], "little") if has_fid else NO_FID,
-        )
+        fid = int.from_bytes(words[-2:], "little") if has_fid else NO_FID
+        return cls(block.command, *_decode_secondary(block, words, _SECONDARY), fid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,23 +158,20 @@ class TransactionPart:
         """Return the block, parameters and data each aligned to 4 bytes."""
         layout = _NT_RESPONSE if self.command == Command.NT_TRANSACT else _RESPONSE
         start = at + 1 + layout.size + 2 * len(self.setup) + 2
-        body = bytes(-start % _ALIGNMENT)
-        parameter_offset = start + len(body)
-        body += self.parameters
-        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        parameters_at, data_at, body = _lay_out(start, self.parameters, self.data)
         words = layout.pack(
             self.total_parameter_count,
             self.total_data_count,
             len(self.parameters),
-            parameter_offset,
+            parameters_at,
             self.parameter_displacement,
             len(self.data),
-            start + len(body),
+            data_at,
             self.data_displacement,
             len(self.setup),
         )
         words += b"".join(word.to_bytes(2, "little") for word in self.setup)
-        return encode_block(self.command, words, body + self.data)
+        return encode_block(self.command, words, body)
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> TransactionPart:
@@ -243,10 +212,7 @@ class NtTransactRequest:
     def encode_block(self, at: int, strings: Strings) -> bytes:
         """Return the block, parameters aligned to 2 bytes and data to 4, as NT clients do."""
         start = at + 1 + _NT_REQUEST.size + len(self.setup) + 2
-        body = bytes(start % 2)
-        parameter_offset = start + len(body)
-        body += self.parameters
-        body += bytes(-(start + len(body)) % _ALIGNMENT)
+        parameters_at, data_at, body = _lay_out(start, self.parameters, self.data, alignment=2)
         words = _NT_REQUEST.pack(
             self.max_setup_count,
             self.total_parameter_count,
@@ -254,13 +220,13 @@ class NtTransactRequest:
             self.max_parameter_count,
             self.max_data_count,
             len(self.parameters),
-            parameter_offset,
+            parameters_at,
             len(self.data),
-            start + len(body),
+            data_at,
             len(self.setup) // 2,
             self.function,
         )
-        return encode_block(self.command, words + self.setup, body + self.data)
+        return encode_block(self.command, words + self.setup, body)
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> NtTransactRequest:
@@ -296,36 +262,55 @@ class NtTransactSecondary:
 
     def encode_block(self, at: int, strings: Strings) -> bytes:
         """Return the block, parameters and data each aligned to 4 bytes."""
-        start = at + 1 + _NT_SECONDARY.size + 2
-        body = bytes(-start % _ALIGNMENT)
-        parameter_offset = start + len(body)
-        body += self.parameters
-        body += bytes(-(start + len(body)) % _ALIGNMENT) if self.data else b""
-        words = _NT_SECONDARY.pack(
-            self.total_parameter_count,
-            self.total_data_count,
-            len(self.parameters),
-            parameter_offset if self.parameters else 0,
-            self.parameter_displacement,
-            len(self.data),
-            start + len(body) if self.data else 0,
-            self.data_displacement,
-        )
-        return encode_block(self.command, words, body + self.data)
+        return _encode_secondary(self, _NT_SECONDARY, at)
 
     @classmethod
     def decode_block(cls, block: Block, strings: Strings) -> NtTransactSecondary:
         """Read a later message."""
-        fields = _NT_SECONDARY.unpack(block.want_words(_NT_SECONDARY.size, cls.__name__))
-        total_parameters, total_data, count, offset, displacement, data_count, data_at, data_displacement = fields
-        return cls(
-            total_parameters,
-            total_data,
-            _part(block, offset, count, "parameters"),
-            displacement,
-            _part(block, data_at, data_count, "data"),
-            data_displacement,
-        )
+        words = block.want_words(_NT_SECONDARY.size, cls.__name__)
+        return cls(*_decode_secondary(block, words, _NT_SECONDARY))
+
+
+def _encode_secondary(
+    message: TransactionSecondary | NtTransactSecondary, layout: Struct, at: int, last_words: bytes = b""
+) -> bytes:
+    """Return the block of a later message; what it has nothing of has no place either."""
+    start = at + 1 + layout.size + len(last_words) + 2
+    parameters_at, data_at, body = _lay_out(start, message.parameters, message.data, pad_end=bool(message.data))
+    words = layout.pack(
+        message.total_parameter_count,
+        message.total_data_count,
+        len(message.parameters),
+        parameters_at if message.parameters else 0,
+        message.parameter_displacement,
+        len(message.data),
+        data_at if message.data else 0,
+        message.data_displacement,
+    )
+    return encode_block(message.command, words + last_words, body)
+
+
+def _decode_secondary(block: Block, words: memoryview, layout: Struct) -> tuple[int, int, bytes, int, bytes, int]:
+    """Read both totals, and the parameters and the data of a later message, each with its displacement."""
+    fields = layout.unpack_from(words)
+    total_parameters, total_data, count, offset, displacement, data_count, data_at, data_displacement = fields
+    parameters, data = _part(block, offset, count, "parameters"), _part(block, data_at, data_count, "data")
+    return total_parameters, total_data, parameters, displacement, data, data_displacement
+
+
+def _lay_out(
+    at: int, parameters: Buffer, data: Buffer, *, alignment: int = _ALIGNMENT, pad_end: bool = True
+) -> tuple[int, int, bytes]:
+    """Return where parameters and data lie that follow from `at` on, and the bytes from there to the end.
+
+    The parameters are aligned to `alignment`, the data to 4 bytes; without `pad_end` it follows as it is.
+    """
+    body = bytes(-at % alignment)
+    parameters_at = at + len(body)
+    body += parameters
+    if pad_end:
+        body += bytes(-(at + len(body)) % _ALIGNMENT)
+    return parameters_at, at + len(body), body + data
 
 
 def _setup(words: memoryview, at: int, count: int) -> tuple[int, ...]:
