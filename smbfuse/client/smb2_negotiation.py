@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from smbfuse.client.connection import Connection
 
 SALT_SIZE: Final = 32  # of the pre-authentication hash, as Windows has it
-SMALLEST_TRANSFER: Final = 4096  # a server that reads or lists less in one request is no server
+SMALLEST_TRANSFER: Final = 4096  # a server that reads, writes or lists less in one request is none
 
 # What an offer of 3.x says of the client; before 3.0 the field is reserved.  [MS-SMB2] 2.2.3
 _CAPABILITIES: Final = (
@@ -125,8 +125,8 @@ async def negotiate(
 
 def _first_answer(first_reply: memoryview) -> NegotiateResponse:
     """Read the SMB2 answer to an SMB1 NEGOTIATE.  [MS-SMB2] 3.2.5.2, first paragraphs."""
-    ((header, element),) = split_compound(first_reply)
-    if header.command != Command.NEGOTIATE or header.status != NtStatus.SUCCESS or header.message_id != 0:
+    (header, element), *others = split_compound(first_reply)
+    if others or header.command != Command.NEGOTIATE or header.status != NtStatus.SUCCESS or header.message_id != 0:
         raise ProtocolError("the answer to the SMB1 NEGOTIATE is not the SMB2 one that it should be")
     answer = NegotiateResponse.decode(element)
     if answer.dialect_revision not in (DialectRevision.SMB_2_0_2, DialectRevision.WILDCARD):
@@ -168,9 +168,10 @@ def _judge(offer: NegotiateRequest, answer: NegotiateResponse, target: Target, s
     dialect = BY_REVISION.get(answer.dialect_revision)
     if dialect is None or dialect.revision not in offer.dialects:
         raise ProtocolError(f"{target.host} chose dialect 0x{answer.dialect_revision:04X}, which was not offered")
-    if min(answer.max_read_size, answer.max_transact_size) < SMALLEST_TRANSFER:
+    if min(answer.max_read_size, answer.max_write_size, answer.max_transact_size) < SMALLEST_TRANSFER:
         raise ProtocolError(
-            f"{target.host} reads at most {answer.max_read_size} and lists at most {answer.max_transact_size} bytes"
+            f"{target.host} reads at most {answer.max_read_size}, writes at most {answer.max_write_size} and lists at "
+            f"most {answer.max_transact_size} bytes"
         )
     cipher: Cipher | None = None
     signing = dialect.default_signing

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from smbfuse.errors import (
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.control import IoctlResponse, ValidateNegotiateInfoResponse
 from smbfuse.wire.smb2.errors import ErrorResponse
-from smbfuse.wire.smb2.header import Command, Header, HeaderFlags
+from smbfuse.wire.smb2.header import Command, Header, HeaderFlags, join_compound
 from smbfuse.wire.smb2.negotiate import (
     ContextType,
     NegotiateContext,
@@ -150,6 +151,14 @@ async def test_a_choice_that_makes_no_sense_is_refused(change: dict[str, int]) -
     await refused(ProtocolError, lambda server: vars(server).update(contexts=[preauth_integrity(b"")], **change))
 
 
+async def test_a_server_that_takes_next_to_nothing_in_one_write_is_refused() -> None:
+    def prepare(server: Smb2Server) -> None:
+        negotiation = server.negotiation
+        vars(server)["negotiation"] = lambda contexts: replace(negotiation(contexts), max_write_size=0)
+
+    assert "writes at most 0" in str(await refused(ProtocolError, prepare))
+
+
 async def test_the_limits_are_the_smaller_of_both_sides() -> None:
     async with session(network=Network(rsize=100_000)) as (established, _):
         share = await established.connect_share("share")
@@ -188,8 +197,14 @@ async def test_a_server_of_2_0_2_is_logged_in_to_at_once() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    [first_reply(0x0311), first_reply(0x02FF, message_id=3), first_reply(0x02FF, status=0xC0000001), b"\xfeSMB"],
-    ids=["dialect", "message id", "status", "cut"],
+    [
+        first_reply(0x0311),
+        first_reply(0x02FF, message_id=3),
+        first_reply(0x02FF, status=0xC0000001),
+        join_compound([first_reply(0x02FF), first_reply(0x02FF)]),
+        b"\xfeSMB",
+    ],
+    ids=["dialect", "message id", "status", "two", "cut"],
 )
 async def test_a_first_reply_that_may_not_be_is_refused(reply: bytes) -> None:
     await refused(ProtocolError, first_reply=reply)
