@@ -3,7 +3,6 @@
 [MS-SMB2] 1.7 and 3.2.5.2 (negotiation), 3.1.4.2 (keys), 3.2.4.1.5 (credit charge).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -128,8 +127,3 @@ SMB_3_1_1: Final = Dialect(
 SMB2_FAMILY: Final = (SMB_2_0_2, SMB_2_1, SMB_3_0, SMB_3_0_2, SMB_3_1_1)
 
 BY_REVISION: Final = {dialect.revision: dialect for dialect in (SMB1, *SMB2_FAMILY)}
-
-
-def supports_encryption(dialects: Iterable[Dialect]) -> bool:
-    """Tell whether any of `dialects` may seal: then the client says so when it negotiates."""
-    return any(dialect.encryption for dialect in dialects)
