@@ -7,6 +7,7 @@ ends: with its replies, with a deadline that runs from the last progress of its 
 from __future__ import annotations
 
 import bisect
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -73,6 +74,17 @@ class Progress:
         return self._times[at] if at >= 0 else -math.inf
 
 
+class _Waiter:
+    """Somebody who waits for an exchange, or several: woken when one has ended, or when his patience has."""
+
+    __slots__ = ("patience_s", "since", "woken")
+
+    def __init__(self, since: float, patience_s: float) -> None:
+        self.since = since
+        self.patience_s = patience_s  # without progress
+        self.woken = trio.Event()
+
+
 class Connection:
     """Carries one engine over one stream.
 
@@ -93,8 +105,9 @@ class Connection:
         self.ended_by_nonsense = False  # it sent what is no message of the protocol
         self.last_received = -math.inf
         self._progress = Progress()
-        self._waiting: dict[int, float] = {}  # sequence of each exchange waited for -> since when, oldest first
-        self._somebody_waits = trio.Event()  # wakes the watchdog
+        self._waiting: dict[int, _Waiter] = {}  # by the sequence of the exchange, the longest waiting first
+        self._watch_again = trio.Event()  # wakes the watchdog before its time
+        self._watches_at = math.inf  # when the watchdog looks next
         self._work = trio.Event()  # wakes the writer
         self._idle = trio.Event()  # set while the writer has nothing to send
         self._leaving = False
@@ -128,21 +141,44 @@ class Connection:
         Raises: ConnectionLost, Timeout (the deadline passed without progress), what the engine found wrong.
         """
         if not exchange.done:
-            finished = trio.Event()
-            exchange.on_done = finished.set
-            self.post()
-            self._waiting[exchange.sequence] = trio.current_time()
-            self._somebody_waits.set()
-            try:
-                await self._wait(exchange, finished, self.timeo_s if timeo_s is None else timeo_s)
-            except trio.Cancelled:
-                self._abandon(exchange)
-                raise
-            finally:
-                del self._waiting[exchange.sequence]
+            await self._wait(exchange, self.timeo_s if timeo_s is None else timeo_s)
         if exchange.error is not None:
             raise exchange.error
         return exchange.replies
+
+    async def perform_each(self, exchanges: Sequence[Exchange[ReplyT]], ended: Callable[[int], None]) -> None:
+        """Send what the engine has ready, and wait until each of several exchanges has ended, in whatever order.
+
+        `ended` is told the index of each as soon as it has; one whose deadline passes ends with Timeout in its `error`,
+        and is abandoned. Cancelled: so are those that have not ended.
+        """
+        arrived: list[int] = []
+        waiter = _Waiter(trio.current_time(), self.timeo_s)
+
+        def note(index: int) -> None:
+            arrived.append(index)
+            waiter.woken.set()
+
+        left = dict(enumerate(exchanges))
+        for index, exchange in left.items():
+            exchange.on_done = functools.partial(note, index)
+        self.post()
+        try:
+            while left:
+                index, oldest = next(iter(left.items()))
+                await self._woken(oldest, waiter)
+                if not arrived:
+                    self._abandon(oldest)
+                    oldest.error = self._late(oldest, self.timeo_s)
+                    arrived.append(index)
+                waiter.woken = trio.Event()
+                for index in arrived:
+                    left.pop(index)
+                    ended(index)
+                arrived.clear()
+        finally:
+            for exchange in left.values():
+                self._abandon(exchange)
 
     def post(self) -> None:
         """Let the writer send what the engine has ready, without waiting for anything."""
@@ -163,18 +199,29 @@ class Connection:
         self._leaving = True
         self._end(ConnectionLost(f"connection to {self.stream.peer} was closed by us", sent=True))
 
-    async def _wait(self, exchange: Exchange[ReplyT], finished: trio.Event, patience: float) -> None:
-        started = trio.current_time()
-        while True:
-            deadline = max(started, self._progress.last(exchange.sequence)) + patience
-            with trio.CancelScope(deadline=deadline):  # half the cost of move_on_at, on every request
-                await finished.wait()
-                return
-            if exchange.done:
-                return
-            if max(started, self._progress.last(exchange.sequence)) + patience <= trio.current_time():
-                self._abandon(exchange)
-                raise Timeout(f"{exchange.label}: no answer from {self.stream.peer} within {patience:g} s")
+    async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
+        waiter = _Waiter(trio.current_time(), patience_s)
+        exchange.on_done = waiter.woken.set
+        self.post()
+        try:
+            await self._woken(exchange, waiter)
+        finally:
+            self._abandon(exchange)
+        if not exchange.done:
+            raise self._late(exchange, patience_s)
+
+    async def _woken(self, exchange: Exchange[ReplyT], waiter: _Waiter) -> None:
+        """Wait until somebody wakes `waiter`: the watchdog at the latest. A timer for each request would cost more."""
+        self._waiting[exchange.sequence] = waiter
+        if waiter.since + waiter.patience_s < self._watches_at:
+            self._watch_again.set()
+        try:
+            await waiter.woken.wait()
+        finally:
+            del self._waiting[exchange.sequence]
+
+    def _late(self, exchange: Exchange[ReplyT], patience_s: float) -> Timeout:
+        return Timeout(f"{exchange.label}: no answer from {self.stream.peer} within {patience_s:g} s")
 
     def _abandon(self, exchange: Exchange[ReplyT]) -> None:
         if not exchange.done:
@@ -197,25 +244,39 @@ class Connection:
             self.bytes_sent += sum(len(buffer) for buffer in buffers)
 
     async def _watch(self) -> None:
-        """Ask a silent server for a sign of life while somebody waits for it, and end the connection without one."""
+        """Keep the deadlines; ask a silent server for a sign of life, and end the connection if none comes."""
         probe_after = min(PROBE_AFTER_S, self.timeo_s / 6)
         dead_after = min(DEAD_AFTER_S, self.timeo_s / 3)
         probed_at = -math.inf
         while True:
-            if not self._waiting:
-                self._somebody_waits = trio.Event()
-                await self._somebody_waits.wait()
-                continue
-            alive_at = max(self.last_received, next(iter(self._waiting.values())))
-            silent = trio.current_time() - alive_at
-            if silent >= dead_after:
-                self._end(ConnectionLost(f"no sign of life from {self.stream.peer} for {silent:.0f} s", sent=True))
-                return
-            if silent >= probe_after and probed_at <= alive_at:
-                probed_at = trio.current_time()
-                self.engine.ping()
-                self.post()
-            await trio.sleep_until(alive_at + (dead_after if probed_at > alive_at else probe_after))
+            now = trio.current_time()
+            look_at = self._wake_overdue(now)
+            if self._waiting:
+                alive_at = max(self.last_received, next(iter(self._waiting.values())).since)
+                if now - alive_at >= dead_after:
+                    reason = f"no sign of life from {self.stream.peer} for {now - alive_at:.0f} s"
+                    self._end(ConnectionLost(reason, sent=True))
+                    return
+                if now - alive_at >= probe_after and probed_at <= alive_at:
+                    probed_at = now
+                    self.engine.ping()
+                    self.post()
+                look_at = min(look_at, alive_at + (dead_after if probed_at > alive_at else probe_after))
+            self._watches_at = look_at
+            self._watch_again = trio.Event()
+            with trio.move_on_at(look_at):
+                await self._watch_again.wait()
+
+    def _wake_overdue(self, now: float) -> float:
+        """Wake those whose deadline has passed; return the next one."""
+        earliest = math.inf
+        for sequence, waiter in self._waiting.items():
+            deadline = max(waiter.since, self._progress.last(sequence)) + waiter.patience_s
+            if deadline <= now:
+                waiter.woken.set()
+            else:
+                earliest = min(earliest, deadline)
+        return earliest
 
     async def _read(self) -> None:
         scratch = memoryview(bytearray(SCRATCH_SIZE))

@@ -98,17 +98,17 @@ def of_all_information(information: FileAllInformation, *, volume_id: int | None
 
 def of_create(created: CreateResponse, *, file_id: int, volume_id: int | None) -> FileStat:
     """Return what the response of an SMB2 CREATE tells of the file; links are not among it."""
-    return FileStat(
-        kind=kind_of(created.file_attributes),
-        size=created.end_of_file,
-        allocation=created.allocation_size,
-        attributes=created.file_attributes,
-        created_ns=filetime_to_ns(created.creation_time),
-        accessed_ns=filetime_to_ns(created.last_access_time),
-        written_ns=filetime_to_ns(created.last_write_time),
-        changed_ns=filetime_to_ns(created.change_time),
-        file_id=known_file_id(file_id),
-        volume_id=volume_id,
+    return FileStat(  # by position, as in `of_entry`
+        kind_of(created.file_attributes),
+        created.end_of_file,
+        created.allocation_size,
+        created.file_attributes,
+        filetime_to_ns(created.creation_time),
+        filetime_to_ns(created.last_access_time),
+        filetime_to_ns(created.last_write_time),
+        filetime_to_ns(created.change_time),
+        known_file_id(file_id),
+        volume_id,
     )
 
 

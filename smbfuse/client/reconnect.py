@@ -18,20 +18,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import trio
 
 from smbfuse.client import replay
-from smbfuse.client.evidence import Evidence
+from smbfuse.client.evidence import Evidence, Moment
 from smbfuse.client.handles import Holding, OpenHandles
 from smbfuse.client.protection import Protection
 from smbfuse.client.relisting import ReconnectingDirectory
 from smbfuse.client.reopening import ReconnectingFile, Reopening
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.tree import Tree
-from smbfuse.errors import ConnectionLost
+from smbfuse.errors import ConnectionLost, SmbError
 from smbfuse.share import (
     Buffer,
     Change,
@@ -42,6 +42,7 @@ from smbfuse.share import (
     Kind,
     Limits,
     LinkForm,
+    Opened,
     OpenFile,
     OpenIntent,
     Share,
@@ -90,6 +91,8 @@ class ReconnectingShare:
 
     async def open(self, path: str, intent: OpenIntent) -> ReconnectingFile:
         below = self._below(path)
+        if intent.creation is Creation.NEVER and not intent.truncate:
+            return await self.repeat(lambda share: self._open(share, below, intent))
         began = trio.current_time()
         tries = 0
         protection = Protection()
@@ -117,6 +120,21 @@ class ReconnectingShare:
             if intent.creation is Creation.EXCLUSIVE:
                 return await self._tree.once(attempt, look)
             return await self.repeat(attempt)
+
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        wanted = [(self._below(path), intent, self.holding(intent.holder)) for path, intent in files]
+
+        async def attempt(share: Share) -> None:
+            asked, incarnation = self.evidence.now(), self.incarnation
+
+            def adopt(index: int, result: OpenFile | SmbError) -> None:
+                if not isinstance(result, SmbError):
+                    result = self._adopt(*wanted[index], result, asked, incarnation)
+                opened(index, result)
+
+            await share.open_ahead([(below, _held(intent, holding)) for below, intent, holding in wanted], adopt)
+
+        await self.repeat(attempt)
 
     async def open_directory(self, path: str, holder: GrantHolder | None = None) -> ReconnectingDirectory:
         below = self._below(path)
@@ -263,11 +281,22 @@ class ReconnectingShare:
     ) -> ReconnectingFile:
         asked, incarnation = self.evidence.now(), self.incarnation
         holding = self.holding(intent.holder)
-        held = dataclasses.replace(intent, holder=holding)
+        held = _held(intent, holding)
         if opener is not None:
             file = await opener(share, below, held)
         else:
             file = await share.open(below, held)
+        return self._adopt(below, intent, holding, file, asked, incarnation)
+
+    def _adopt(
+        self,
+        below: str,
+        intent: OpenIntent,
+        holding: Holding | None,
+        file: OpenFile,
+        asked: Moment,
+        incarnation: int,
+    ) -> ReconnectingFile:
         known = self.evidence.opened(below, file.stat, asked)
         handle = ReconnectingFile(self, below, intent, file, incarnation, known, holding)
         self._handles.add(handle)
@@ -299,6 +328,10 @@ class ReconnectingShare:
 
     def _below(self, path: str) -> str:
         return f"{self._path}/{path}" if self._path and path else self._path or path
+
+
+def _held(intent: OpenIntent, holding: Holding | None) -> OpenIntent:
+    return intent if holding is None else dataclasses.replace(intent, holder=holding)
 
 
 async def _nothing(share: Share) -> None:

@@ -106,7 +106,7 @@ class ReconnectingFile(Reopening):
         self.stat = file.stat
         self.first = file.first
         self.created = file.created
-        self._intent = replace(intent, creation=Creation.NEVER, truncate=False, first_bytes=0)
+        self._intent = intent
         self._file = file
         self._one_reopens = trio.Lock()
         self._has_changed = False  # anything, by this handle
@@ -228,7 +228,7 @@ class ReconnectingFile(Reopening):
         async def attempt(path: str) -> Proof:
             asked = self._share.evidence.now()
             holding = self._share.holding(self._intent.holder)
-            intent = replace(self._intent, holder=holding)
+            intent = replace(self._intent, creation=Creation.NEVER, truncate=False, first_bytes=0, holder=holding)
             if self.created and intent.write:
                 self._protection = self._protection or Protection()
                 file = await self._protection.open(share, path, intent, is_ours=self._is_ours)

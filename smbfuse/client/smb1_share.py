@@ -27,6 +27,7 @@ from smbfuse.share import (
     Kind,
     Limits,
     LinkForm,
+    Opened,
     OpenIntent,
     ShareStatistics,
     Space,
@@ -85,6 +86,14 @@ class Smb1Share:
     async def open(self, path: str, intent: OpenIntent) -> Smb1File:
         """Open or make a file; see `Share.open` and `open_handle`.  Cost: 1 round trip, 2 where MaxMpxCount is 1."""
         return await Smb1File.open(self._tree, path, intent)
+
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        """Open several files, one after the other: SMB1 is not asked ahead of need; see `Share.open_ahead`."""
+        for index, (path, intent) in enumerate(files):
+            try:
+                opened(index, await self.open(path, intent))
+            except SmbError as error:
+                opened(index, error)
 
     async def open_directory(self, path: str, holder: GrantHolder | None = None) -> Smb1Directory:
         """Begin to list a folder; see `Share.open_directory`.

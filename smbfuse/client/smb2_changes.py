@@ -115,12 +115,11 @@ async def _keep_deleting(tree: Smb2Tree, path: str, options: CreateOptions, hold
     asking = tree.grants.ask(tree, path, holder, Caching.NONE)
     create = tree.create(path, Access.DELETE, options | CreateOptions.DELETE_ON_CLOSE, asking=asking)
     try:
-        (reply,) = await tree.opening(path, (create,), asking)
+        created, _ = await tree.opening(path, (create,), asking)
     except StatusError as error:
         if error.status not in (NtStatus.INVALID_PARAMETER, NtStatus.CANNOT_DELETE):
             raise
         return False  # the key of another name, or a protected file: these take more than one request
-    created = CreateResponse.decode(reply.element)
     if not tree.nameless.keep(tree.opened(created).file_id, created.file_id):
         tree.grants.closed(created.file_id)
         await tree.ask(smb2_requests.close(created.file_id), path)

@@ -111,8 +111,7 @@ async def _attempt(tree: Smb2Tree, path: str, holder: GrantHolder | None) -> Smb
     asking = tree.grants.ask(tree, path, holder, _LEASED)
     page = query(tree, RELATED_FILE_ID)
     create = tree.create(path, _LIST, CreateOptions.DIRECTORY_FILE, asking=asking)
-    replies = await tree.opening(path, (create, page, page), asking)
-    created = CreateResponse.decode(replies[0].element)
+    created, replies = await tree.opening(path, (create, page, page), asking)
     directory = Smb2Directory(tree, created, path, replies[1:])
     if holder is not None and directory.caching:
         tree.folders[path] = holder.key

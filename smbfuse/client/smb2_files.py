@@ -109,6 +109,10 @@ class Smb2File:
 
     async def aclose(self) -> None:
         """Give the handle back; see `OpenFile.aclose`."""
+        self.close()
+
+    def close(self) -> None:
+        """Do what `aclose` does: it has nothing to wait for."""
         if not self._closed:
             self._closed = True
             self._tree.close(self._file_id)

@@ -53,22 +53,27 @@ _OPLOCKS: Final = {
 }
 
 
-def to_lease_state(caching: Caching) -> int:
-    """Return the LeaseState that asks for `caching`; without READ there is no lease at all, so it comes along."""
-    state = LeaseState.NONE
-    for own, wire in _STATES:
-        if own & caching:
-            state |= wire
-    return int(state | LeaseState.READ_CACHING) if state else 0
-
-
-def of_lease_state(state: int) -> Caching:
-    """Return what a LeaseState allows; bits that do not exist allow nothing."""
+def _of_lease_state(state: int) -> Caching:
     caching = Caching.NONE
     for own, wire in _STATES:
         if wire & state:
             caching |= own
     return caching
+
+
+_ALL_STATES: Final = 7
+_CACHING: Final = tuple(_of_lease_state(state) for state in range(_ALL_STATES + 1))
+_LEASE_STATE: Final = {caching: state | int(LeaseState.READ_CACHING) for state, caching in enumerate(_CACHING) if state}
+
+
+def to_lease_state(caching: Caching) -> int:
+    """Return the LeaseState that asks for `caching`; without READ there is no lease at all, so it comes along."""
+    return _LEASE_STATE.get(caching, 0)
+
+
+def of_lease_state(state: int) -> Caching:
+    """Return what a LeaseState allows; bits that do not exist allow nothing."""
+    return _CACHING[state & _ALL_STATES]
 
 
 def to_oplock_level(caching: Caching) -> OplockLevel:
@@ -114,25 +119,26 @@ class Asking:
 
     def __init__(self, grants: Smb2Grants, grant: _Grant, tree: Smb2Tree, wanted: Caching, parent: bytes) -> None:
         self.contexts: tuple[CreateContext, ...] = ()
-        self.oplock_level = to_oplock_level(wanted)
+        self.created: CreateResponse | None = None  # the reply, decoded, if the file was opened
         self._grants = grants
         self._grant = grant
         self._tree = tree
         self._open = True
-        if grant.key is not None:
+        if grant.key is None:
+            self.oplock_level = to_oplock_level(wanted)
+        else:
             self.oplock_level = OplockLevel.LEASE
             self.contexts = (CreateContext(LEASE, grants.lease(grant, wanted, parent)),)
 
     def answered(self, reply: Reply) -> None:
         """Hear the reply to the CREATE, the moment it arrives."""
-        created = None
         if reply.status == NtStatus.SUCCESS:
             try:
-                created = CreateResponse.decode(reply.element)
+                self.created = CreateResponse.decode(reply.element)
             except DecodeError as error:
                 log.debug("nothing granted by a reply that cannot be read: %s", error)
-        if created is not None and self._open:
-            self._grants.opened(self._grant, self._tree, created)
+        if self.created is not None and self._open:
+            self._grants.opened(self._grant, self._tree, self.created)
         self.withdrawn()
 
     def withdrawn(self) -> None:
@@ -169,7 +175,9 @@ class Smb2Grants:
         if holder is None or not self.enabled or not (wanted or self.is_held(holder)):
             return None
         if self.version:
-            grant = self._by_key.setdefault(holder.key, _Grant(holder, holder.key))
+            grant = self._by_key.get(holder.key)
+            if grant is None:
+                grant = self._by_key[holder.key] = _Grant(holder, holder.key)
         else:
             grant = _Grant(holder, None)
             self._oplocks_asked += 1

@@ -169,8 +169,7 @@ async def _make(
     )
     steps = [smb2_requests.set_info(FileInformation.FULL_EA, encode_attributes(attributes))] if attributes else []
     steps.append(smb2_requests.file_control(ControlCode.FSCTL_SET_REPARSE_POINT, reparse.encode(point)))
-    replies = await tree.opening(path, (create, *steps, tree.query()))
-    created = CreateResponse.decode(replies[0].element)
+    created, replies = await tree.opening(path, (create, *steps, tree.query()))
     try:
         for step, reply in zip(steps, replies[1:-1], strict=True):
             if reply.status != NtStatus.SUCCESS:

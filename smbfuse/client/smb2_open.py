@@ -13,7 +13,7 @@ from smbfuse.client.smb2_files import Smb2File
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
 from smbfuse.errors import Denied, SmbError, StatusError, WrongKind
-from smbfuse.share import Creation, Features, FileStat, OpenIntent
+from smbfuse.share import Creation, Features, FileStat, Opened, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire.fscc import FileAttributes
 from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse, Disposition
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _WRITE_BITS: Final = 0o222
+_DIRECTORY: Final = int(FileAttributes.DIRECTORY)
+
+_LOOKING: Final = Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
+_READING: Final = _LOOKING | Access.FILE_READ_DATA
 
 # Truncation is a request of its own: OVERWRITE would drop extended attributes and DOS attributes along with the data.
 _DISPOSITION: Final = {
@@ -42,55 +46,108 @@ async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent) -> Smb2File:
     One more for each right that the server refuses beyond what is needed (see `_accesses`), and where another name of
     the same file has the holder's key.
     """
-    behind: list[Request] = []
-    if intent.truncate:
-        behind += (resize(0), tree.query())
-    first_bytes = 0 if intent.truncate or not intent.read else min(intent.first_bytes, tree.largest_read())
-    if first_bytes:
-        behind.append(Request(Command.READ, encode_read(RELATED_FILE_ID, 0, first_bytes), payload=first_bytes))
-    replies = await _perform(tree, path, intent, behind)
-    created = CreateResponse.decode(replies[0].element)
-    file = Smb2File(tree, created, path, writes=intent.write)
-    try:
-        if created.file_attributes & FileAttributes.DIRECTORY:  # some servers do not look at the options
-            raise status.error(NtStatus.FILE_IS_A_DIRECTORY, Command.CREATE.name, path)
-        if intent.truncate:
-            succeeded(replies[1], Command.SET_INFO, path)
-            file.stat = _emptied(tree, file.stat, replies[2], created, path)
-        elif first_bytes:
-            file.first = _first_bytes(file, replies[1], first_bytes)
-    except SmbError:
-        await file.aclose()
-        raise
-    return file
+    return await _Opening(tree, path, intent).finish()
 
 
-async def _perform(tree: Smb2Tree, path: str, intent: OpenIntent, behind: Sequence[Request]) -> list[Reply]:
-    """Send the CREATE and what is behind it, with less and less in it, until the server takes it."""
-    holder = intent.holder
-    accesses = _accesses(intent)
-    access = next(accesses)
-    while True:
-        asking = tree.grants.ask(tree, path, holder, intent.wanted)
-        create = tree.create(
-            path,
-            access,
-            CreateOptions.NON_DIRECTORY_FILE,
-            disposition=_DISPOSITION[intent.creation],
-            attributes=_attributes(tree, intent),
-            mode=intent.mode,
-            asking=asking,
-        )
+async def open_ahead(tree: Smb2Tree, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+    """Open several files at once; see `Share.open_ahead`.  Cost: as `open_file`, once for all of them."""
+    waiting: dict[int, _Opening] = {}
+
+    def ended(index: int) -> None:
         try:
-            return await tree.opening(path, (create, *behind), asking)
-        except StatusError as error:
-            if error.status == NtStatus.INVALID_PARAMETER and asking is not None:
-                holder = None  # a key belongs to one path: another name of the file must do without
+            result: Smb2File | SmbError = waiting.pop(index).result()
+        except SmbError as error:
+            result = error
+        opened(index, result)
+
+    try:
+        for index, (path, intent) in enumerate(files):
+            waiting[index] = _Opening(tree, path, intent)
+        await tree.connection.perform_each([opening.exchange for opening in waiting.values()], ended)
+    finally:
+        for opening in waiting.values():
+            opening.give_up()
+
+
+class _Opening:
+    """One compound on its way: submitted when made, with less and less in it until the server takes it."""
+
+    def __init__(self, tree: Smb2Tree, path: str, intent: OpenIntent) -> None:
+        self._tree = tree
+        self._path = path
+        self._intent = intent
+        self._holder = intent.holder
+        self._accesses = _accesses(intent)
+        self._access = next(self._accesses)
+        self._first_bytes = 0 if intent.truncate or not intent.read else min(intent.first_bytes, tree.largest_read())
+        self._submit()
+
+    def _submit(self) -> None:
+        tree, intent = self._tree, self._intent
+        self._asking = tree.grants.ask(tree, self._path, self._holder, intent.wanted)
+        requests = [
+            tree.create(
+                self._path,
+                self._access,
+                CreateOptions.NON_DIRECTORY_FILE,
+                disposition=_DISPOSITION[intent.creation],
+                attributes=_attributes(tree, intent),
+                mode=intent.mode,
+                asking=self._asking,
+            )
+        ]
+        if intent.truncate:
+            requests += (resize(0), tree.query())
+        if self._first_bytes:
+            body = encode_read(RELATED_FILE_ID, 0, self._first_bytes)
+            requests.append(Request(Command.READ, body, payload=self._first_bytes))
+        self.exchange = tree.begin_opening(requests, self._asking)
+
+    def give_up(self) -> None:
+        """Want the file no longer: it is closed as soon as it is open."""
+        self._tree.give_up(self.exchange, self._asking)
+
+    async def finish(self) -> Smb2File:
+        """Return the open file; see `open_file`."""
+        while True:
+            replies = await self._tree.replies_to(self.exchange, self._asking)
+            try:
+                created = self._tree.created(self._path, replies, self._asking)
+            except StatusError as error:
+                if error.status == NtStatus.INVALID_PARAMETER and self._asking is not None:
+                    self._holder = None  # a key belongs to one path: another name of the file must do without
+                else:
+                    less = next(self._accesses, None) if error.status == NtStatus.ACCESS_DENIED else None
+                    if less is None:
+                        raise _explained(error, self._intent, self._path) from None
+                    self._access = less
+                self._submit()
                 continue
-            less = next(accesses, None) if error.status == NtStatus.ACCESS_DENIED else None
-            if less is None:
-                raise _explained(error, intent, path) from None
-            access = less
+            return self._file(created, replies)
+
+    def result(self) -> Smb2File:
+        """Return the open file, now that the exchange has ended; with no second attempt."""
+        if self.exchange.error is not None:
+            self.give_up()
+            raise self.exchange.error
+        replies = self.exchange.replies
+        return self._file(self._tree.created(self._path, replies, self._asking), replies)
+
+    def _file(self, created: CreateResponse, replies: Sequence[Reply]) -> Smb2File:
+        tree, path, intent = self._tree, self._path, self._intent
+        file = Smb2File(tree, created, path, writes=intent.write)
+        try:
+            if created.file_attributes & _DIRECTORY:  # some servers do not look at the options
+                raise status.error(NtStatus.FILE_IS_A_DIRECTORY, Command.CREATE.name, path)
+            if intent.truncate:
+                succeeded(replies[1], Command.SET_INFO, path)
+                file.stat = _emptied(tree, file.stat, replies[2], created, path)
+            elif self._first_bytes:
+                file.first = _first_bytes(file, replies[1], self._first_bytes)
+        except SmbError:
+            file.close()
+            raise
+        return file
 
 
 def _accesses(intent: OpenIntent) -> Iterator[Access]:
@@ -99,9 +156,7 @@ def _accesses(intent: OpenIntent) -> Iterator[Access]:
     Not everybody who may write a file may also set its times; and Samba (4.17) lets nobody see the attributes of a file
     along with its writing who may not read it.
     """
-    access = Access.FILE_READ_ATTRIBUTES | Access.SYNCHRONIZE
-    if intent.read:
-        access |= Access.FILE_READ_DATA
+    access = _READING if intent.read else _LOOKING
     if not (intent.write or intent.truncate):
         yield access
         return

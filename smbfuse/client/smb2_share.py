@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -11,7 +12,7 @@ import trio
 from smbfuse.client import smb2_attributes, smb2_changes, smb2_links, smb2_requests, smb2_stat
 from smbfuse.client.smb2_directory import Smb2Directory, open_directory
 from smbfuse.client.smb2_files import Smb2File
-from smbfuse.client.smb2_open import open_file
+from smbfuse.client.smb2_open import open_ahead, open_file
 from smbfuse.client.smb2_tree import PAGE_SIZE, Smb2Tree, information
 from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import SmbError
@@ -24,6 +25,7 @@ from smbfuse.share import (
     Kind,
     Limits,
     LinkForm,
+    Opened,
     OpenIntent,
     ShareStatistics,
     Space,
@@ -61,6 +63,7 @@ class Smb2Share:
         self._session = session
         self._name = name
         self.tree = tree
+        self._limits: Limits | None = None
 
     def __repr__(self) -> str:
         return f"<Smb2Share {self._name!r} of {self._session!r}>"
@@ -71,26 +74,24 @@ class Smb2Share:
 
     @property
     def limits(self) -> Limits:
-        sizes = self.tree.sizes
-        return Limits(
-            read=sizes.read,
-            write=sizes.write,
-            transact=min(sizes.transact, PAGE_SIZE),
-            in_flight=max(1, self.tree.engine.window.capacity),
-        )
+        # Asked for with each open file, and seldom another than the last time.
+        in_flight = max(1, self.tree.engine.window.capacity)
+        if self._limits is None or self._limits.in_flight != in_flight:
+            sizes = self.tree.sizes
+            self._limits = Limits(sizes.read, sizes.write, min(sizes.transact, PAGE_SIZE), in_flight)
+        return self._limits
 
     @property
     def features(self) -> Features:
-        features = _ALWAYS | self.tree.manner.features
-        if self.tree.reparse_points is False:
-            features &= ~(Features.MAKES_SYMLINKS | Features.SPECIAL_FILES)
-        if self.tree.engine.compounds.enabled:
-            features |= Features.COMPOUND
-        if self.tree.grants.leases:
-            features |= Features.LEASES
-        if self.tree.grants.directories:
-            features |= Features.DIRECTORY_LEASES
-        return features
+        tree = self.tree
+        grants = tree.grants
+        return _features(
+            tree.manner.features,
+            tree.reparse_points is not False,
+            tree.engine.compounds.enabled,
+            grants.leases,
+            grants.directories,
+        )
 
     async def stat(self, path: str) -> FileStat:
         """Return what `path` is; see `Share.stat`.  Cost: 1 round trip, 2 for a reparse point."""
@@ -99,6 +100,10 @@ class Smb2Share:
     async def open(self, path: str, intent: OpenIntent) -> Smb2File:
         """Open a file, or make it; see `Share.open`.  Cost: 1 round trip."""
         return await open_file(self.tree, path, intent)
+
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        """Open several files at once; see `Share.open_ahead`.  Cost: 1 round trip."""
+        await open_ahead(self.tree, files, opened)
 
     async def open_directory(self, path: str, holder: GrantHolder | None = None) -> Smb2Directory:
         """Begin to list a folder; see `Share.open_directory`.  Cost: 1 round trip."""
@@ -225,6 +230,21 @@ class Smb2Share:
             credits=engine.credits,
             connects=1,
         )
+
+
+@functools.cache
+def _features(manners: Features, reparse_points: bool, compounds: bool, leases: bool, directories: bool) -> Features:
+    """Return what a share has; kept, because putting flags together takes longer than to look this up."""
+    features = _ALWAYS | manners
+    if not reparse_points:
+        features &= ~(Features.MAKES_SYMLINKS | Features.SPECIAL_FILES)
+    if compounds:
+        features |= Features.COMPOUND
+    if leases:
+        features |= Features.LEASES
+    if directories:
+        features |= Features.DIRECTORY_LEASES
+    return features
 
 
 def _space(unit: int, total: int, free: int, available: int) -> Space:

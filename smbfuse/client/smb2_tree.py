@@ -186,25 +186,45 @@ class Smb2Tree:
             self.submit(smb2_requests.close(replies[0].created_file_id()))
         return replies
 
-    async def opening(self, path: str, requests: Sequence[Request], asking: Asking | None = None) -> list[Reply]:
+    async def opening(
+        self, path: str, requests: Sequence[Request], asking: Asking | None = None
+    ) -> tuple[CreateResponse, list[Reply]]:
         """Perform a compound that leaves open what its CREATE opens, and see that it is closed if the caller gives up.
 
-        `asking`: the grant that the CREATE asks for; it hears what becomes of it.
+        Returns the CREATE's response, and all replies. `asking`: the grant that the CREATE asks for; it hears what
+        becomes of it.
         Cost: 1 round trip.  Raises: what the CREATE was refused with.
         """
+        replies = await self.replies_to(self.begin_opening(requests, asking), asking)
+        return self.created(path, replies, asking), replies
+
+    def begin_opening(self, requests: Sequence[Request], asking: Asking | None) -> Smb2Exchange:
+        """Submit what `opening` performs. `replies_to` or `give_up` is to follow."""
         exchange = self.engine.submit(requests, tree=self.tree)
         if asking is not None:
             exchange.on_first_reply = asking.answered
+        return exchange
+
+    async def replies_to(self, exchange: Smb2Exchange, asking: Asking | None) -> list[Reply]:
+        """Wait for the replies to what `begin_opening` has submitted.  Raises: ConnectionLost, Timeout."""
         try:
-            replies = await self.connection.perform(exchange)
+            return await self.connection.perform(exchange)
         except BaseException:
-            if exchange.done:
-                self._close_orphan(exchange, asking)
-            else:
-                exchange.on_done = lambda: self._close_orphan(exchange, asking)
+            self.give_up(exchange, asking)
             raise
+
+    def created(self, path: str, replies: Sequence[Reply], asking: Asking | None) -> CreateResponse:
+        """Return the response to the CREATE, out of the replies.  Raises: what it was refused with, DecodeError."""
         succeeded(replies[0], Command.CREATE, path)
-        return replies
+        known = asking.created if asking is not None else None
+        return known or CreateResponse.decode(replies[0].element)
+
+    def give_up(self, exchange: Smb2Exchange, asking: Asking | None) -> None:
+        """Want no longer what `begin_opening` has submitted: what it opens is closed."""
+        if exchange.done:
+            self._close_orphan(exchange, asking)
+        else:
+            exchange.on_done = lambda: self._close_orphan(exchange, asking)
 
     def _close_orphan(self, exchange: Smb2Exchange, asking: Asking | None) -> None:
         if asking is not None:

@@ -7,9 +7,10 @@ request or one compound; nothing is cached here. A path is a `str` of the server
 Every call may raise `SmbError`; the classes of `errors.py` say what can be done about it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from smbfuse.errors import SmbError
 from smbfuse.share.values import (
     Attributes,
     Buffer,
@@ -46,6 +47,7 @@ __all__ = [
     "OpenDirectory",
     "OpenFile",
     "OpenIntent",
+    "Opened",
     "Share",
     "ShareSource",
     "ShareStatistics",
@@ -133,6 +135,10 @@ class OpenFile(Protocol):
         ...
 
 
+# Told which of several files was opened, by its index, or why it was not.
+Opened = Callable[[int, OpenFile | SmbError], None]
+
+
 class OpenDirectory(Protocol):
     """A listing under way."""
 
@@ -198,6 +204,14 @@ class Share(Protocol):
         Cost: 1 round trip, the first bytes included where the dialect can.
         Raises: NotFound, Exists, Denied (EROFS where the share or medium is read-only), Busy, NoSpace, WrongKind
         (EISDIR; ELOOP for a symlink).
+        """
+        ...
+
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        """Open several files at once, before anybody needs them; `opened` is told of each in turn, as soon as may be.
+
+        What a lost connection interrupts is not repeated: it is told as ConnectionLost.
+        Cost: 1 round trip for all of them where the dialect takes several requests at once, else 1 for each.
         """
         ...
 

@@ -10,7 +10,7 @@ A read of 128 KiB that hits the cache is one bisection and one slice: no await, 
 import errno as posix
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -58,7 +58,6 @@ class OpenFiles:
         self._writing = Writing(nodes, self._table, cache)
         self.told = Told(nodes) if self._loose else None
         self._handles: dict[int, Handle] = {}
-        self._opening_ahead: dict[int, trio.Event] = {}  # by inode; set when it has ended, well or not
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
@@ -81,10 +80,7 @@ class OpenFiles:
         """
         refuse(node)
         join_until = trio.current_time() + JOIN_S
-        ahead = self._opening_ahead.get(node.ino)
-        if ahead is not None:
-            with trio.move_on_at(join_until):  # asked before us, so most likely answered before
-                await ahead.wait()
+        await self._table.joined(node, join_until)  # asked before us, so most likely answered before
         read, write = wants(flags)
         truncate = bool(flags & os.O_TRUNC)
         asked_at = node.asked.at
@@ -272,8 +268,8 @@ class OpenFiles:
         return file is not None and file.opens > 0
 
     def is_shared(self, node: Node) -> bool:
-        """Tell whether the file is open on the server, for whomever, or about to be so ahead of need."""
-        return self._table.get(node) is not None or node.ino in self._opening_ahead
+        """Tell whether the file is open on the server, for whomever, or about to be."""
+        return self._table.get(node) is not None
 
     def is_written(self, node: Node) -> bool:
         """Tell whether a program has the file open, and it is open on the server to be written."""
@@ -319,20 +315,16 @@ class OpenFiles:
             for chunk in file.writes.remains()
         ]
 
-    def will_open(self, node: Node) -> None:
-        """Announce `open_ahead`, which a task yet to begin will call: who opens the file meanwhile waits for that."""
-        self._opening_ahead[node.ino] = trio.Event()
+    def begin_ahead(self, node: Node) -> SharedFile:
+        """Announce that `open_ahead` is about to open a file that is not: who opens it meanwhile waits for that."""
+        return self._table.begin_ahead(node)
 
-    async def open_ahead(self, node: Node) -> SharedFile:
-        """Open a file, announced by `will_open`, for whoever will open it: he finds it open.
+    async def open_ahead(self, files: Sequence[SharedFile], told: Callable[[SharedFile, bool], None]) -> None:
+        """Open files for whoever will open them: he finds them open; see `FileTable.open_ahead`.
 
-        To be undone by `let_go_ahead`.  Cost and errors: as `open`.
+        What is told to be open is to be let go by `let_go_ahead`.
         """
-        try:
-            file, _ = await self._table.hold(node, read=True, write=False)
-            return file
-        finally:
-            self._opening_ahead.pop(node.ino).set()
+        await self._table.open_ahead(files, told)
 
     def let_go_ahead(self, file: SharedFile) -> None:
         """Undo `open_ahead`. Waits for nothing."""

@@ -9,19 +9,15 @@ stays open for a while if a grant allows it, because many files are opened again
 written does not: opening it again costs less than all this.
 """
 
-import contextlib
-import dataclasses
-import errno as posix
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
 
 import trio
 
 from smbfuse.config import Cache, CacheMode
-from smbfuse.errors import Denied, NotFound, SmbError
-from smbfuse.share import Caching, Change, OpenFile, OpenIntent, Share
+from smbfuse.errors import SmbError
+from smbfuse.share import Caching, Change, OpenFile, Share
 from smbfuse.vfs.attrs import Lifetimes, version
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.breaks import Breaks
@@ -29,17 +25,15 @@ from smbfuse.vfs.budget import Budget
 from smbfuse.vfs.closing import Closing, Kept
 from smbfuse.vfs.content import Content
 from smbfuse.vfs.extents import Piece
-from smbfuse.vfs.grants import READING, WRITING, Grant
+from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.modes import READONLY, WRITE_BITS
 from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.opening import FIRST_BYTES, Opener
 from smbfuse.vfs.posix import KernelCache
 from smbfuse.vfs.sharedfile import SharedFile
 
 log = logging.getLogger(__name__)
-
-FIRST_BYTES: Final = 64 << 10  # a file no larger is brought whole by its open
-FORGET_WITHIN_S: Final = 1.0  # longest wait for the kernel at an open; it takes a moment if it can at all
 
 
 class FileTable:
@@ -67,6 +61,7 @@ class FileTable:
         self._closing = Closing(spawn)
         self._kept = Kept(cache.close_timeout_s, self._end, spawn)
         self._breaks = Breaks(nodes, blocks, kernel, self, spawn)
+        self._opener = Opener(nodes, blocks, self.content, self._breaks, kernel, spawn, cached=self._cached)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -104,15 +99,46 @@ class FileTable:
         self._kept.take(file)
         emptied = False
         try:
-            if file.opening.locked() or not self._suits(file, read=read, write=write):
-                async with self._turn(file, join_until):
+            if not file.opening.value or not self._suits(file, read=read, write=write):
+                turn = await self._turn(file, join_until)
+                try:
                     if not self._suits(file, read=read, write=write):
                         emptied = truncate and not file.handles()
-                        await self._open(file, read=read, write=write, truncate=emptied)
+                        await self._opener.open(file, read=read, write=write, truncate=emptied)
+                finally:
+                    if turn:
+                        file.opening.release()
         except BaseException:
             self.let_go_user(file)
             raise
         return file, emptied
+
+    def begin_ahead(self, node: Node) -> SharedFile:
+        """Enter a file that is not open, with one user, and keep others from opening it; `open_ahead` is to follow.
+
+        Raises: SmbError with ESTALE (its name is gone).
+        """
+        file = self._enter(node, self._nodes.locate(node)[0].share, Grant())
+        file.users += 1
+        file.hold()
+        file.opening.acquire_nowait()
+        return file
+
+    async def open_ahead(self, files: Sequence[SharedFile], told: Callable[[SharedFile, bool], None]) -> None:
+        """Open what `begin_ahead` has entered, all of one share; each is told, as soon as it is known whether it is.
+
+        What is open is to be let go by `let_go_user`; what is not has been.
+        Cost: as `Share.open_ahead`.
+        """
+
+        def ended(file: SharedFile, error: SmbError | None) -> None:
+            file.opening.release()
+            told(file, error is None)
+            if error is not None:
+                log.debug("file=%r is not opened ahead: %s", file.path, error)
+                self.let_go_user(file)
+
+        await self._opener.open_ahead(files, ended)
 
     def adopt(self, node: Node, share: Share, server: OpenFile, grant: Grant, *, write: bool) -> SharedFile:
         """Take over a file that was opened elsewhere, with one user; see `hold`."""
@@ -236,16 +262,21 @@ class FileTable:
 
     # -- inside: opening
 
-    @contextlib.asynccontextmanager
-    async def _turn(self, file: SharedFile, until: float) -> AsyncIterator[None]:
-        """Wait for one's turn to open a file, but not behind an open that hangs."""
-        with trio.move_on_at(until):
-            await file.opening.acquire()
+    async def joined(self, node: Node, until: float) -> None:
+        """Wait until an open of a file that is under way has ended, but not behind one that hangs."""
+        file = self._files.get(node.ino)
+        if file is not None and not file.opening.value and await self._turn(file, until):
+            file.opening.release()
+
+    async def _turn(self, file: SharedFile, until: float) -> bool:
+        """Wait for one's turn to open a file, to be given back by a release; False: not behind an open that hangs."""
         try:
-            yield
-        finally:
-            if file.opening.statistics().owner is trio.lowlevel.current_task():
-                file.opening.release()
+            file.opening.acquire_nowait()
+        except trio.WouldBlock:
+            with trio.move_on_at(until) as patience:
+                await file.opening.acquire()
+            return not patience.cancelled_caught
+        return True
 
     def _enter(self, node: Node, share: Share, grant: Grant) -> SharedFile:
         stat = node.stat()
@@ -266,61 +297,6 @@ class FileTable:
         still_open = file.opens > 0 and self._nodes.nameless(file.node)
         left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())
         return still_open or self.covers(file) or left_s > 0
-
-    async def _open(self, file: SharedFile, *, read: bool, write: bool, truncate: bool) -> None:
-        node = file.node
-        while True:
-            home, path = self._nodes.locate(node)
-            asked, told_size = self._nodes.ask(trio.current_time()), node.stat().size
-            intent = OpenIntent(
-                # Who writes a part of a page needs the rest of it.
-                read=True,
-                write=write,
-                first_bytes=self._first_bytes(node, home.share) if read and not truncate else 0,
-                truncate=truncate,
-                holder=file.grant if self._cached else None,
-                wanted=WRITING if write else READING,
-            )
-            reads = True
-            try:
-                try:
-                    server = await home.share.open(path, intent)
-                except Denied as error:
-                    if read or error.errno == posix.EROFS:
-                        raise
-                    reads = False
-                    server = await home.share.open(path, dataclasses.replace(intent, read=False))
-            except NotFound:
-                if node.parent is not None:
-                    await node.parent.settled()
-                if self._nodes.moved(node, asked) or self._nodes.nameless(node):
-                    continue  # it was renamed here meanwhile, or replaced: who asked is to look the name up again
-                self._nodes.lost(node, asked)
-                raise
-            break
-        # No await until it is entered: what is found here must still be so then.
-        if self._nodes.nameless(node) or not self._nodes.refresh(node, server.stat, asked):
-            self._spawn(server.aclose)
-            raise SmbError(f"{path!r} is another file now", errno=posix.ESTALE)
-        if self.content.adopt(file, node.stat()):
-            self._kernel.invalidate_inode(node.ino, False)
-        file.attach(server, reads=reads, writes=write)
-        file.grant.tell(self._breaks.listener(file))
-        if self._cached and server.first is not None and not file.writes.unsaved:
-            self._blocks.put(file.data, server.first[: file.size])
-        if not truncate and node.stat().size != told_size:
-            # A kernel that believes the old size reads no further: it must have forgotten it before it begins.
-            with trio.move_on_after(FORGET_WITHIN_S):
-                await self._kernel.drop_pages(node.ino)
-
-    def _first_bytes(self, node: Node, share: Share) -> int:
-        """Return how much of a file its open shall bring: all of a small one that is not here yet."""
-        stat = node.stat()
-        if not self._cached or not 0 < stat.size <= FIRST_BYTES:
-            return 0
-        if self._blocks.holds(node.ino, version(stat), stat.size):
-            return 0
-        return min(FIRST_BYTES, share.limits.read)
 
     # -- inside: closing
 

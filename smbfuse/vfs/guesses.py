@@ -101,8 +101,8 @@ class Siblings:
         """Whether an order has been recognised and still holds."""
         return self._order is not None
 
-    def opened(self, name: bytes, now: float, room: int) -> Sequence[bytes]:
-        """Note that a file was opened; return at most `room` others to open ahead, the next one first.
+    def opened(self, name: bytes, now: float, room: Callable[[], int]) -> Sequence[bytes]:
+        """Note that a file was opened; return at most `room()` others to open ahead, the next one first.
 
         Not `running` afterwards: the guess was wrong, if there was one, and what was advised is not worth keeping.
         """
@@ -118,10 +118,10 @@ class Siblings:
         self._pace_s = (3 * self._pace_s + elapsed_s) / 4
         if self._order is not None:
             if self._ahead.pop(name, None) is not None:
-                return self._advise(room) if 2 * len(self._ahead) <= self._window else ()
+                return self._advise(room()) if 2 * len(self._ahead) <= self._window else ()
             if self._order(self._head) == name:  # all advised were opened, and there was no room for more
                 self._head = name
-                return self._advise(room)
+                return self._advise(room())
             self._stop()
         for number, after in enumerate(self._orders):
             self._kept[number] = self._kept[number] + 1 if after(last) == name else 0
@@ -129,7 +129,7 @@ class Siblings:
             return ()
         self._order = self._orders[self._kept.index(max(self._kept))]
         self._head = name
-        return self._advise(room)
+        return self._advise(room())
 
     def _advise(self, room: int) -> Sequence[bytes]:
         """Fill the window ahead, which doubles each time, as far as it can be used in time."""

@@ -35,6 +35,7 @@ from smbfuse.share import (
     Limits,
     LinkForm,
     OpenDirectory,
+    Opened,
     OpenFile,
     OpenIntent,
     Share,
@@ -182,6 +183,22 @@ class MfSymlinks:
             await file.aclose()
             raise _no_file(path)
         return file
+
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        """Open several files; see `Share.open_ahead`. What may be a link is not: its content would have to be asked."""
+        unwanted: list[OpenFile] = []
+
+        def tell(index: int, result: OpenFile | SmbError) -> None:
+            if not isinstance(result, SmbError) and _may_be_link(result.stat):
+                unwanted.append(result)
+                result = SmbError(f"{files[index][0]!r} may be a symlink")
+            opened(index, result)
+
+        try:
+            await self.covered.open_ahead(files, tell)
+        finally:
+            for file in unwanted:
+                await file.aclose()
 
     async def open_directory(self, path: str, holder: GrantHolder | None = None) -> OpenDirectory:
         """Begin to list a folder; see `Share.open_directory`."""

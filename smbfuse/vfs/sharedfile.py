@@ -109,7 +109,7 @@ class SharedFile:
         self.opens = 0  # by the kernel
         self.write_opens = 0  # of these: to write
         self.users = 0  # these, opens ahead of the kernel's, and those that are just being made
-        self.opening = trio.Lock()  # one open at a time, so that the others find its handle
+        self.opening = trio.Semaphore(1)  # one open at a time, so that the others find its handle
         self.appending = trio.Lock()  # between asking for the size and writing behind it
         self.settling = trio.Lock()  # one at a time gives it its times
         self.purging = 0  # while the kernel is dropping its pages: nothing is kept

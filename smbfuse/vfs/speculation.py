@@ -8,6 +8,7 @@ had it open: known, and held on the server, for as long as its attributes are go
 
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import trio
@@ -18,12 +19,12 @@ from smbfuse.vfs.attrs import Lifetimes, kind_and_size
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.filetable import FIRST_BYTES
 from smbfuse.vfs.guesses import LARGEST_WINDOW, WINDOW_BYTES, MissedLookups, Siblings
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.listing import Listing
 from smbfuse.vfs.names import to_wtf8
 from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.opening import FIRST_BYTES
 from smbfuse.vfs.posix import SpeculationStatistics
 from smbfuse.vfs.sharedfile import SharedFile
 
@@ -142,8 +143,11 @@ class Speculation:
         if folder is None or walk is None:
             return
         ran = walk.siblings.running
-        for name in walk.siblings.opened(to_wtf8(node.name), trio.current_time(), self._room(folder)):
-            self._begin(folder, walk.listing, name)
+        advised = walk.siblings.opened(to_wtf8(node.name), trio.current_time(), lambda: self._room(folder))
+        if advised and (files := [file for name in advised if (file := self._begin(walk.listing, name)) is not None]):
+            self._under_way += len(files)
+            self._opened += len(files)
+            self._spawn(self._open, folder, files)
         if ran and not walk.siblings.running:
             self._drop(folder)
 
@@ -183,31 +187,27 @@ class Speculation:
             return 0
         return max(0, min(most // 2 - self._under_way, HELD_MAX - len(self._held)))
 
-    def _begin(self, folder: Folder, listing: Listing, name: bytes) -> None:
+    def _begin(self, listing: Listing, name: bytes) -> SharedFile | None:
         position = listing.position(name)
         node = None if position is None else listing.node(position)
         if node is None:
-            return
+            return None
         kind, size = kind_and_size(node.record)
-        if kind is not Kind.FILE or not 0 < size <= FIRST_BYTES or self._files.is_shared(node):
-            self._nodes.collect(node)
-            return
-        self._nodes.pin(node)
-        self._under_way += 1
-        self._opened += 1
-        self._files.will_open(node)
-        self._spawn(self._open, folder, node)
-
-    async def _open(self, folder: Folder, node: Node) -> None:
         try:
-            file = await self._files.open_ahead(node)
+            if kind is Kind.FILE and 0 < size <= FIRST_BYTES and not self._files.is_shared(node):
+                return self._files.begin_ahead(node)
         except SmbError as error:
             log.debug("file=%r is not opened ahead: %s", node.name, error)
-        else:
-            self._hold(folder, file)
-        finally:
+        self._nodes.collect(node)
+        return None
+
+    async def _open(self, folder: Folder, files: Sequence[SharedFile]) -> None:
+        def told(file: SharedFile, is_open: bool) -> None:
             self._under_way -= 1
-            self._nodes.unpin(node)
+            if is_open:
+                self._hold(folder, file)
+
+        await self._files.open_ahead(files, told)
 
     def _hold(self, folder: Folder, file: SharedFile) -> None:
         walk = self._walks.get(folder.ino)

@@ -13,11 +13,11 @@ and `lose_connection` take it back. Every call is counted and logged, and can be
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import trio
 
-from smbfuse.errors import WrongKind
+from smbfuse.errors import SmbError, WrongKind
 from smbfuse.share import (
     Attributes,
     Buffer,
@@ -30,6 +30,7 @@ from smbfuse.share import (
     Kind,
     Limits,
     LinkForm,
+    Opened,
     OpenIntent,
     ShareStatistics,
     Space,
@@ -130,6 +131,17 @@ class MemShare(Calls):
         self._handles.append(file)
         self.open_files += 1
         return file
+
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        async def one(index: int, path: str, intent: OpenIntent) -> None:
+            try:
+                opened(index, await self.open(path, intent))
+            except SmbError as refused:
+                opened(index, refused)
+
+        async with trio.open_nursery() as nursery:
+            for index, (path, intent) in enumerate(files):
+                nursery.start_soon(one, index, path, intent)
 
     async def open_directory(self, path: str, holder: GrantHolder | None = None) -> MemDirectory:
         await self.perform("open_directory", path)

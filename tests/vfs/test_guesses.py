@@ -25,7 +25,7 @@ def walked(siblings: Siblings, names: list[bytes], *, pace_s: float = 0.001, roo
     """Open files one after the other; return what was advised, in order."""
     advised: list[bytes] = []
     for number, name in enumerate(names):
-        advised += siblings.opened(name, number * pace_s, room)
+        advised += siblings.opened(name, number * pace_s, lambda: room)
     return advised
 
 
@@ -96,7 +96,7 @@ def test_an_order_is_recognised_after_two_successors(listed: list[bytes], opened
     siblings = Siblings(files(listed), 1.0)
     assert walked(siblings, opened[:2]) == []
     assert not siblings.running
-    assert list(siblings.opened(opened[2], 0.003, 100))[:2] == opened[3:5]
+    assert list(siblings.opened(opened[2], 0.003, lambda: 100))[:2] == opened[3:5]
     assert siblings.running
 
 
@@ -107,7 +107,7 @@ def test_all_that_follows_is_advised_once_and_never_more_than_the_window(listed:
     seen: list[bytes] = []
     for number, name in enumerate(PADDED):
         ahead.discard(name)
-        advised = siblings.opened(name, number * 0.001, 100)
+        advised = siblings.opened(name, number * 0.001, lambda: 100)
         seen += advised
         ahead.update(advised)
         assert len(ahead) <= LARGEST_WINDOW
@@ -126,7 +126,7 @@ def test_a_wrong_guess_ends_it() -> None:
     siblings = Siblings(files(PADDED), 1.0)
     walked(siblings, PADDED[:5])
     assert siblings.running
-    assert siblings.opened(PADDED[150], 0.01, 100) == ()
+    assert siblings.opened(PADDED[150], 0.01, lambda: 100) == ()
     assert not siblings.running
 
 
@@ -141,8 +141,8 @@ def test_threads_that_overtake_each_other_do_not_end_it() -> None:
 def test_what_was_not_advised_says_nothing_and_a_second_open_neither() -> None:
     siblings = Siblings(files(PADDED), 1.0)
     walked(siblings, PADDED[:4])
-    assert siblings.opened(b"large.iso", 0.01, 100) == ()
-    assert siblings.opened(PADDED[3], 0.01, 100) == ()
+    assert siblings.opened(b"large.iso", 0.01, lambda: 100) == ()
+    assert siblings.opened(PADDED[3], 0.01, lambda: 100) == ()
     assert siblings.running
 
 
@@ -160,13 +160,13 @@ def test_a_reader_too_slow_to_use_them_gets_none() -> None:
 def test_no_room_delays_the_advice_but_loses_nothing() -> None:
     siblings = Siblings(files(PADDED), 1.0)
     assert walked(siblings, PADDED[:10], room=0) == []
-    assert siblings.opened(PADDED[10], 0.011, 3) == PADDED[11:14]
+    assert siblings.opened(PADDED[10], 0.011, lambda: 3) == PADDED[11:14]
 
 
 def test_the_end_of_the_folder() -> None:
     siblings = Siblings(files(PADDED[:5]), 1.0)
     assert walked(siblings, PADDED[:5]) == PADDED[3:5]
-    assert Siblings([], 1.0).opened(b"a", 0.0, 100) == ()
+    assert Siblings([], 1.0).opened(b"a", 0.0, lambda: 100) == ()
 
 
 @pytest.mark.parametrize("name", [b"", b"no number", b"9" * 255, b"\xff1\n", b"1" * 19])

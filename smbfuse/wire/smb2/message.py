@@ -66,18 +66,19 @@ class Message(Record):
 
     __slots__ = ()
 
-    _BLOBS: ClassVar[tuple[Blob | None, ...]]  # for each field in order: its blob, or None for a plain number
+    _LEADING: ClassVar[tuple[str, ...]]  # the fields before the first blob: plain numbers
+    _REST: ClassVar[tuple[tuple[str, Blob | None], ...]]  # the others, each with its blob, or None for a plain number
 
     def encode(self) -> bytes:
         """Return the body: the fixed part, then the blobs in the order of their fields.
 
         Where StructureSize is odd and nothing varies, one zero byte stands for the buffer that must not be missing.
         """
-        values: list[Any] = [self.STRUCTURE_SIZE]
+        values: list[Any] = [self.STRUCTURE_SIZE, *[getattr(self, name) for name in self._LEADING]]
         tail = bytearray()
         behind = HEADER_SIZE + self.SIZE
         offset = 0
-        for name, blob in zip(self._NAMES, self._BLOBS, strict=True):
+        for name, blob in self._REST:
             value = getattr(self, name)
             if blob is None:
                 values.append(value)
@@ -102,13 +103,15 @@ class Message(Record):
         `offset` is where the body begins; it differs from 64 in tests only.
         """
         try:
-            codes = iter(cls.STRUCT.unpack_from(data, offset))
+            found = cls.STRUCT.unpack_from(data, offset)
         except struct_error:
             raise DecodeError(f"{cls.__name__}: {max(0, len(data) - offset)} of {cls.SIZE} bytes") from None
-        if (structure_size := next(codes)) != cls.STRUCTURE_SIZE:
-            raise DecodeError(f"{cls.__name__}: StructureSize {structure_size} instead of {cls.STRUCTURE_SIZE}")
-        values: list[Any] = []
-        for name, blob in zip(cls._NAMES, cls._BLOBS, strict=True):
+        if found[0] != cls.STRUCTURE_SIZE:
+            raise DecodeError(f"{cls.__name__}: StructureSize {found[0]} instead of {cls.STRUCTURE_SIZE}")
+        behind = 1 + len(cls._LEADING)
+        values: list[Any] = [*found[1:behind]]
+        codes = iter(found[behind:])
+        for name, blob in cls._REST:
             if blob is None:
                 values.append(next(codes))
                 continue
@@ -134,11 +137,15 @@ def message(*, structure_size: int) -> Callable[[type[M]], type[M]]:
     """
 
     def compile_class(cls: type[M]) -> type[M]:
-        made: Any = dataclass(frozen=True, slots=True)(cls)
+        # Never changed, which mypy sees to: frozen, each would take three times as long to make.
+        made: Any = dataclass(slots=True, unsafe_hash=True)(cls)
         hints = get_type_hints(made, include_extras=True)
         made._NAMES = tuple(field.name for field in fields(made))
         kinds = [hints[name].__metadata__[0] for name in made._NAMES]
-        made._BLOBS = tuple(kind if isinstance(kind, Blob) else None for kind in kinds)
+        blobs = [kind if isinstance(kind, Blob) else None for kind in kinds]
+        leading = next((index for index, blob in enumerate(blobs) if blob is not None), len(blobs))
+        made._LEADING = made._NAMES[:leading]
+        made._REST = tuple(zip(made._NAMES[leading:], blobs[leading:], strict=True))
         made.STRUCT = Struct("<H" + "".join(kind.codes if isinstance(kind, Blob) else kind for kind in kinds))
         made.SIZE = made.STRUCT.size
         made.STRUCTURE_SIZE = structure_size

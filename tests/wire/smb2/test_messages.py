@@ -188,7 +188,7 @@ def blob(part: Blob) -> st.SearchStrategy[Any]:
 def values_of(cls: type[Message]) -> st.SearchStrategy[Message]:
     hints = {field.name: field.type for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # by @message
     strategies = []
-    for name, part in zip(cls._NAMES, cls._BLOBS, strict=True):
+    for name, part in (*((name, None) for name in cls._LEADING), *cls._REST):
         strategies.append(blob(part) if part is not None else number(hints[name].__metadata__[0]))  # type: ignore[union-attr]
     return st.builds(cls, *strategies)
 
