@@ -163,6 +163,8 @@ for number in range(120):
     piece = hashlib.sha256(b"%d" % number).digest() * 1000
     digest.update(piece)
     assert os.write(fd, piece) == len(piece)
+    if not number:
+        sys.stdin.readline()
     time.sleep(0.005)
 os.close(fd)
 print(digest.hexdigest())
@@ -174,14 +176,18 @@ def test_a_reader_that_arrives_late_gets_every_byte_of_an_exclusive_writer(pair:
     writer = pair.mounts[0].start("/usr/bin/python3", "-c", WRITER, pair.mounts[0].point / "f")
     assert wait_for((pair.folder / "f").exists, 10)
     assert wait_for(lambda: bool(set(pair.granted("f")) & EXCLUSIVE), 10)
-    digests = []
+    assert writer.stdin is not None
+    writer.stdin.write(b"go on\n")
+    writer.stdin.flush()
+    lengths = []
     while writer.poll() is None:
         read = content(pair.second)
         assert expected.startswith(read)
-        digests.append(len(read))
+        lengths.append(len(read))
     out, error = writer.communicate(timeout=30)
     assert out.decode().strip() == hashlib.sha256(expected).hexdigest(), error
-    assert digests == sorted(digests)
+    assert lengths
+    assert lengths == sorted(lengths)
     assert soon(lambda: content(pair.second) == expected)
     assert (pair.folder / "f").read_bytes() == expected
 
