@@ -105,8 +105,9 @@ class OpenFiles:
         return self._opened(file, opening.flags)
 
     async def release(self, fh: int) -> None:
-        """Close an open file, once what was written is on the server, or was refused and reported.
+        """Close an open file, once what was written is on the server, or was refused.
 
+        What was refused before is not tried again: its flush has done so, and has told the program how that ended.
         Cost: none, but for what the kernel has written since the last flush.
         """
         handle = self._handles.pop(fh, None)
@@ -115,7 +116,7 @@ class OpenFiles:
         file = handle.file
         try:
             if handle.writes and file.writes.unsaved:
-                await file.writes.drain()
+                await file.writes.drain(again=False)
         finally:
             file.opens -= 1
             if self.told is not None and not file.opens:
@@ -160,7 +161,8 @@ class OpenFiles:
 
         Under an exclusive grant, and with `cache=loose`, they wait in memory for others to be sent with.
         Cost: none where they may wait, else 1 round trip; 1 more for O_APPEND without the grant, and for O_SYNC.
-        Raises: SmbError with EBADF, and as `OpenFile.write`, for these bytes or, once, for such as were taken before.
+        Raises: SmbError with EBADF, and as `OpenFile.write`, for these bytes or for such as were taken before, once for
+        each open file and each attempt to write them out; none of these were taken then.
         """
         handle = self._handle(fh)
         if not handle.writes:
@@ -168,15 +170,15 @@ class OpenFiles:
         return await self._writing.write(handle, offset, data)
 
     async def flush(self, fh: int) -> None:
-        """Write out what a close(2) must not lose.
+        """Write out what a close(2) must not lose, and try again what was refused before.
 
         Cost: 1 round trip if anything waits.
-        Raises: SmbError if bytes that were written are not on the server; once for each open file.
+        Raises: SmbError if bytes that were written to the file are not on the server even so.
         """
         handle = self._handle(fh)
         if handle.writes:
             await handle.file.writes.drain()
-            handle.raise_error()
+            handle.raise_loss()
 
     async def fsync(self, fh: int, datasync: bool) -> None:
         """Write out everything, and have the server put it on its disk, unless `nostrictsync` was asked for.
@@ -186,8 +188,7 @@ class OpenFiles:
         """
         handle = self._handle(fh)
         await handle.file.writes.drain()
-        if handle.writes:
-            handle.raise_error()
+        handle.raise_loss()
         await self._writing.sync(handle.file)
 
     async def truncate(self, node: Node, size: int, fh: int | None) -> None:

@@ -310,7 +310,7 @@ class FileTable:
 
     async def _finish(self, file: SharedFile) -> None:
         try:
-            await file.writes.drain()
+            await file.writes.drain(again=False)
             if not file.write_opens:
                 await self.settle_times(file)
             self._rest(file)
@@ -321,11 +321,7 @@ class FileTable:
         """Keep a file that nobody uses any longer open for a while, or close it."""
         if file.users or file.ended:
             return
-        for chunk in file.writes.abandon():
-            length = chunk.end - chunk.start
-            log.warning(
-                "file=%r %d bytes at offset %d are given up: the file is closed", file.path, length, chunk.start
-            )
+        file.writes.abandon()
         wanted = not file.moves_time and not self._nodes.nameless(file.node)
         if wanted and Caching.HANDLE in file.grant.current and file.handles() and self._kept.keep(file):
             return

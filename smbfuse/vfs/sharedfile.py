@@ -235,7 +235,7 @@ class SharedFile:
 class Handle:
     """One open(2)."""
 
-    __slots__ = ("append", "direct", "errors", "file", "readahead", "reads", "sync", "writes")
+    __slots__ = ("append", "direct", "file", "losses", "readahead", "reads", "sync", "writes")
 
     def __init__(self, file: SharedFile, readahead: Readahead, flags: int, *, direct: bool) -> None:
         mode = flags & os.O_ACCMODE
@@ -246,17 +246,25 @@ class Handle:
         self.append = bool(flags & os.O_APPEND)
         self.direct = direct  # nothing is kept of what passes through it
         self.sync = bool(flags & os.O_DSYNC)  # O_SYNC has this bit too
-        self.errors = file.writes.errors  # refusals that this handle need not hear of, or has heard of
+        self.losses = file.writes.losses  # of which this handle need not hear, or has heard
 
-    def raise_error(self) -> None:
-        """Tell once, through this handle, that bytes which were written are not on the server.
+    def raise_loss(self) -> None:
+        """Tell through this handle that bytes of its file are not on the server. For who has just tried again.
 
         Raises: SmbError, as the server refused them.
         """
-        writes = self.file.writes
-        if self.errors != writes.errors and writes.error is not None:
-            self.errors = writes.errors
-            raise writes.error
+        loss = self.file.writes.loss
+        if loss is not None:
+            self.losses = self.file.writes.losses
+            raise loss
+
+    def raise_news(self) -> None:
+        """Tell through this handle what has been lost since it was opened or last told; see `writeback`.
+
+        Raises: SmbError, as the server refused it.
+        """
+        if self.losses != self.file.writes.losses:
+            self.raise_loss()
 
 
 def _divide(data: Sequence[Buffer], length: int) -> tuple[Sequence[Buffer], Sequence[Buffer]]:

@@ -8,7 +8,13 @@ that has been answered, and while the file is being cut nothing is sent at all.
 
 Bytes that the server refused stay here, under whatever is written over them, and readers see them: whoever flushes or
 syncs next tries them again. Until that succeeds nothing further is kept waiting: each write is sent at once and told
-its own fate. The error is counted; who has the file open asks by the count whether he has seen it.
+its own fate.
+
+Who is told. Linux forgets what it could not write, so each open file hears of a loss once, and the next fsync knows of
+none (`errseq_t`, its Documentation/core-api/errseq.rst). Here nothing is forgotten before the last close, so fsync and
+close try again each time and tell how their own attempt ended: 0 means that all of it is there, however often they were
+told otherwise before. A write does not try again what others have written: it tells each open file once of each attempt
+that failed (`losses` counts them), as long as the loss stands. What has been saved since is told to nobody.
 """
 
 import contextlib
@@ -103,7 +109,7 @@ class Writeback:
 
     def __init__(self, target: Target, budget: Budget) -> None:
         self.unsaved = False  # whether there is anything here; asked by every read
-        self.errors = 0  # times that bytes kept here were refused
+        self.losses = 0  # attempts to write bytes kept here that were refused, in part at least
         self.error: SmbError | None = None  # the last such refusal
         self._target = target
         self._budget = budget
@@ -112,6 +118,7 @@ class Writeback:
         self._under_way: list[Request] = []
         self._mark = 0  # of the newest write
         self._hurry = 0  # mark up to which everything is to be sent
+        self._said: dict[int, int] = {}  # mark up to which the log says what was refused, by errno
         self._held_back = False  # while the file is being cut
         self._changed = trio.lowlevel.ParkingLot()  # who waits for requests to end
 
@@ -122,6 +129,11 @@ class Writeback:
     def may_wait(self) -> bool:
         """Whether writes may be kept here: not while the server refuses them."""
         return not self._refused
+
+    @property
+    def loss(self) -> SmbError | None:
+        """Return why bytes that were kept here are not on the server; None: none were refused, or all are saved."""
+        return self.error if self._refused else None
 
     @property
     def end(self) -> int:
@@ -144,13 +156,8 @@ class Writeback:
 
     def remains(self) -> list[Chunk]:
         """Return the ranges that are not on the server, adjacent ones joined."""
-        everything = Extents()
-        for request in self._under_way:
-            for piece in request.pieces:
-                everything.put(*piece)
-        for piece in (*self._refused.pieces(), *self._dirty.pieces()):
-            everything.put(*piece)
-        return list(everything.chunks(max(1, everything.end)))
+        sent = [piece for request in self._under_way for piece in request.pieces]
+        return _joined([*sent, *self._refused.pieces(), *self._dirty.pieces()])
 
     # -- writing
 
@@ -188,18 +195,19 @@ class Writeback:
             written = request.end - offset
         return written
 
-    async def drain(self) -> None:
-        """Wait until all that was written before this call is on the server, or was refused (see `errors`).
+    async def drain(self, *, again: bool = True) -> None:
+        """Wait until all that was written before this call is on the server, or was refused (see `loss`).
 
-        What had been refused before is tried again.  Cost: as many round trips as there are full windows of requests.
+        What had been refused before is tried `again`, unless nobody could be told how that ended.
+        Cost: as many round trips as there are full windows of requests.
         """
         if not self.unsaved:
             return
         mark = self._mark
-        for piece in self._refused.cut(0):
+        for piece in self._refused.cut(0) if again else ():
             # What is being written over it now, and may be refused too, is newer: the old bytes wait for that.
-            again = self._refused if self._is_under_way(piece.start, piece.end) else self._dirty
-            again.put(*piece)
+            place = self._refused if self._is_under_way(piece.start, piece.end) else self._dirty
+            place.put(*piece)
         self._note()
         while (oldest := self._oldest()) is not None and oldest <= mark:
             self._press(mark)
@@ -209,12 +217,19 @@ class Writeback:
         """Send all that was written until now, soon."""
         self._press(self._mark)
 
-    def abandon(self) -> list[Chunk]:
-        """Drop what was refused, because nobody is left who could try again; return what it was."""
-        ranges = list(self._refused.chunks(max(1, self._refused.end)))
-        self._refused.cut(0)
+    def abandon(self) -> None:
+        """Drop what was refused, because nobody is left who could try again; the log says what it was."""
+        for chunk in _joined(self._refused.cut(0)):
+            length = chunk.end - chunk.start
+            log.warning(
+                "file=%r %d bytes at offset %d are given up, the file is closed: %s",
+                self._target.path,
+                length,
+                chunk.start,
+                self.error,
+            )
+        self._said.clear()
         self._note()
-        return ranges
 
     @contextlib.asynccontextmanager
     async def cutting(self, size: int) -> AsyncIterator[None]:
@@ -282,23 +297,39 @@ class Writeback:
         request.done.set()
         self._changed.unpark_all()
         self.advance()
+        self._report()
         self._target.let_go()
 
     def _was_refused(self, request: Request, error: SmbError) -> None:
-        if self.may_wait:
-            log.warning(
-                "file=%r %d bytes at offset %d are not on the server: %s",
-                self._target.path,
-                request.end - request.start,
-                request.start,
-                error,
-            )
-        self.errors += 1
+        if not self._refused:
+            self.losses += 1  # the first of this attempt
         self.error = error
         for piece in request.pieces:
             self._refused.put(*piece)
         for piece in self._dirty.overlay(request.start, request.end):
             self._refused.cut(piece.start, piece.end)
+
+    def _report(self) -> None:
+        """Have the log say what was refused, each loss once for each cause, as soon as all of an attempt is answered.
+
+        While anything is refused no more is kept, so that this comes. Newer bytes are known by their marks.
+        """
+        if self._dirty or any(not request.waits for request in self._under_way):
+            return
+        if self._refused and self.error is not None:
+            cause, said = self.error.errno, self._said.get(self.error.errno, 0)
+            self._said[cause] = self._mark
+            for chunk in _joined([piece for piece in self._refused.pieces() if piece.mark > said]):
+                log.warning(
+                    "file=%r %d bytes at offset %d are not on the server: %s",
+                    self._target.path,
+                    chunk.end - chunk.start,
+                    chunk.start,
+                    self.error,
+                )
+        elif self._said:
+            self._said.clear()
+            log.info("file=%r nothing of it is missing on the server any longer", self._target.path)
 
     # -- inside
 
@@ -326,6 +357,14 @@ class Writeback:
         self.unsaved = bool(self._dirty or self._under_way or self._refused)
         sent = sum(request.end - request.start for request in self._under_way if not request.waits)
         self._budget.account(self, self._dirty.charge + sent)
+
+
+def _joined(pieces: Sequence[Piece]) -> list[Chunk]:
+    """Return the ranges that pieces cover, adjacent ones joined; later pieces may lie over earlier ones."""
+    everything = Extents()
+    for piece in pieces:
+        everything.put(*piece)
+    return list(everything.chunks(max(1, everything.end)))
 
 
 def _split(offset: int, data: bytes, mark: int, request: int) -> Iterator[Piece]:

@@ -37,7 +37,7 @@ class Writing:
 
     async def write(self, handle: Handle, offset: int, data: bytes) -> int:
         """Write by a handle that may; see `OpenFiles.write`."""
-        handle.raise_error()
+        handle.raise_news()
         file = handle.file
         if self._may_wait(handle):
             await self._table.budget.room(len(data))

@@ -670,8 +670,8 @@ async def test_what_cannot_be_saved_by_the_deadline_is_named(mount: Mount, autoj
 # -- errors
 
 
-async def test_a_refused_write_reaches_each_handle_once_and_is_tried_again(
-    mount: Mount, expected_warnings: ExpectedWarnings, caplog: pytest.LogCaptureFixture
+async def test_each_fsync_and_close_tries_again_and_tells_how_that_ended(
+    mount: Mount, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("bytes at offset")
     share = granting()
@@ -679,18 +679,138 @@ async def test_a_refused_write_reaches_each_handle_once_and_is_tried_again(
     mounted = await mount(share)
     first, second = await opened(mounted, "f"), await opened(mounted, "f")
     await mounted.fs.write(first, 0, b"0123456789")
-    share.fail("write", NoSpace("disk full", status=DISK_FULL), times=2)
-    for fh in (first, second):
+    share.fail("write", NoSpace("disk full", status=DISK_FULL), times=4)
+    sync: list[Awaitable[None]] = [mounted.fs.fsync(fh, datasync=False) for fh in (first, first, second)]
+    for attempt, call in enumerate([*sync, mounted.fs.flush(first)], 1):
         with pytest.raises(NoSpace):
-            await mounted.fs.fsync(fh, datasync=False)
-    assert refused(caplog) == ["file='f' 10 bytes at offset 0 are not on the server: disk full"] * 2
+            await call
+        assert share.calls["write"] == attempt
     assert bytes(await mounted.fs.read(first, 0, 100)) == b"0123456789"
     assert (await mounted.find("f")).stat.size == 10
-    with pytest.raises(NoSpace):
-        await mounted.fs.flush(first)  # the second refusal was not told here yet
     await closed(mounted, first)
-    await closed(mounted, second)
     assert bytes(share.node("f").data) == b"0123456789"
+    # It had not heard of the last failure; but nothing is lost.
+    assert await mounted.fs.write(second, 10, b"X") == 1
+    await closed(mounted, second)
+    assert bytes(share.node("f").data) == b"0123456789X"
+
+
+async def test_who_may_only_read_is_told_by_fsync_and_not_by_close(
+    mount: Mount, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("bytes at offset")
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    writer, reader = await opened(mounted, "f"), await opened(mounted, "f", os.O_RDONLY)
+    await mounted.fs.write(writer, 0, b"0123456789")
+    share.fail("write", NoSpace("disk full", status=DISK_FULL))
+    with pytest.raises(NoSpace):
+        await mounted.fs.fsync(reader, datasync=False)
+    await closed(mounted, reader)
+    await closed(mounted, writer)
+    assert bytes(share.node("f").data) == b"0123456789"
+
+
+async def test_a_write_tells_each_handle_of_a_failure_once(
+    mount: Mount, expected_warnings: ExpectedWarnings, autojump_clock: MockClock
+) -> None:
+    expected_warnings("bytes at offset")
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    first, second = await opened(mounted, "f"), await opened(mounted, "f")
+    share.fail("write", NoSpace("disk full", status=DISK_FULL), times=2)
+    await mounted.fs.write(first, 0, bytes(MIB + 10))
+    await wait_all_tasks_blocked()
+    with pytest.raises(NoSpace):
+        await mounted.fs.write(first, 0, b"not taken")
+    await trio.sleep(GATHER_S + 0.1)  # the rest of what waited is refused too
+    assert share.calls["write"] == 2
+    assert await mounted.fs.write(first, 0, b"told once") == 9
+    with pytest.raises(NoSpace):
+        await mounted.fs.write(second, 0, b"not taken")
+    assert await mounted.fs.write(second, 0, b"TOLD ONCE") == 9
+    for fh in (first, second):
+        await closed(mounted, fh)
+    assert bytes(share.node("f").data) == b"TOLD ONCE" + bytes(MIB + 1)
+
+
+async def test_fsync_tells_of_refused_bytes_that_waited_for_newer_ones_to_be_refused(
+    mount: Mount, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("bytes at offset")
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    fh = await opened(mounted, "f")
+    await mounted.fs.write(fh, 0, b"older")
+    share.fail("write", NoSpace("disk full", status=DISK_FULL), times=2)
+    with pytest.raises(NoSpace):
+        await mounted.fs.fsync(fh, datasync=False)
+
+    async def write() -> None:
+        with pytest.raises(NoSpace):
+            await mounted.fs.write(fh, 0, b"newer")
+
+    async def sync() -> None:
+        with pytest.raises(NoSpace):
+            await mounted.fs.fsync(fh, datasync=False)
+
+    async with trio.open_nursery() as nursery:
+        with share.held("write"):
+            nursery.start_soon(write)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(sync)
+            await wait_all_tasks_blocked()
+    assert bytes(share.node("f").data) == b""
+    await closed(mounted, fh)
+    assert bytes(share.node("f").data) == b"older"
+
+
+async def test_the_log_names_what_is_lost_once_for_each_cause(
+    mount: Mount, expected_warnings: ExpectedWarnings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smbfuse.vfs")
+    expected_warnings("bytes at offset")
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    fh = await opened(mounted, "f")
+    full = NoSpace("disk full", status=DISK_FULL)
+    quota = NoSpace("over quota", status=0xC0000044, errno=errno.EDQUOT)
+
+    async def refused_sync(error: SmbError, times: int) -> None:
+        share.fail("write", error, times=times)
+        with pytest.raises(NoSpace):
+            await mounted.fs.fsync(fh, datasync=False)
+
+    def said() -> list[str]:
+        lines = [record.getMessage() for record in caplog.records if "file='f'" in record.getMessage()]
+        caplog.clear()
+        return lines
+
+    await mounted.fs.write(fh, 0, bytes(3 * MIB + 10))
+    await mounted.fs.write(fh, 5 * MIB, b"far away")
+    await refused_sync(full, 5)
+    assert said() == [
+        f"file='f' {3 * MIB + 10} bytes at offset 0 are not on the server: disk full",
+        f"file='f' 8 bytes at offset {5 * MIB} are not on the server: disk full",
+    ]
+    await refused_sync(full, 5)
+    await refused_sync(full, 2)  # three of five requests are saved; what is not was said
+    assert said() == []
+    await refused_sync(quota, 2)
+    assert [line.rpartition(": ")[2] for line in said()] == ["over quota"] * 2
+    await refused_sync(full, 2)
+    await refused_sync(quota, 2)
+    assert said() == []
+    await mounted.fs.fsync(fh, datasync=False)
+    assert said() == ["file='f' nothing of it is missing on the server any longer"]
+    await mounted.fs.write(fh, 0, b"again")
+    await refused_sync(full, 1)
+    assert said() == ["file='f' 5 bytes at offset 0 are not on the server: disk full"]
+    await closed(mounted, fh)
 
 
 async def test_while_writes_are_refused_each_is_told_its_own_fate(
@@ -730,7 +850,11 @@ async def test_refused_bytes_are_given_up_with_the_last_close_and_named(
     assert told.value.errno == errno.EDQUOT
     await mounted.fs.release(fh)
     await trio.sleep(5)
-    assert refused(caplog)[-1] == "file='f' 10 bytes at offset 0 are given up: the file is closed"
+    assert refused(caplog) == [
+        "file='f' 10 bytes at offset 0 are not on the server: quota",
+        "file='f' 10 bytes at offset 0 are given up, the file is closed: quota",
+    ]
+    assert share.calls["write"] == 1  # nobody could have been told how another attempt ended
     assert share.open_files == 0
     assert await mounted.fs.drain(trio.current_time() + 1) == []
     assert (await mounted.find("f")).stat.size == 0
