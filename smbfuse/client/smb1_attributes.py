@@ -6,7 +6,6 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.client.smb1_names import perform
 from smbfuse.client.smb1_open import opened
 from smbfuse.errors import DecodeError, Denied, SmbError
 from smbfuse.share import Buffer
@@ -57,10 +56,10 @@ async def set_extended_attribute(tree: Smb1Tree, path: str, name: str, value: Bu
     if len(data) > LARGEST_LIST:
         raise status.error(NtStatus.EA_TOO_LARGE, "SET_EAS", path)
     if not tree.has(Capabilities.NT_SMBS):
-        await perform(tree, tree.set_path(SetLevel.INFO_SET_EAS, path, data), "SET_EAS", path)
+        await tree.succeed(tree.set_path(SetLevel.INFO_SET_EAS, path, data), path, "SET_EAS")
         return
     async with opened(tree, path, NtAccess.WRITE_EA) as fid:
-        await perform(tree, tree.set_file(SetLevel.INFO_SET_EAS, fid, data), "SET_EAS", path)
+        await tree.succeed(tree.set_file(SetLevel.INFO_SET_EAS, fid, data), path, "SET_EAS")
 
 
 async def security_descriptor(tree: Smb1Tree, path: str) -> bytes:
@@ -117,4 +116,4 @@ async def _set_parts(tree: Smb1Tree, path: str, parts: int, descriptor: Buffer) 
         exchange = tree.nt_transact(
             NtFunction.SET_SECURITY_DESC, SecurityRequest(fid, parts).encode(), data=bytes(descriptor)
         )
-        await perform(tree, exchange, "SET_SECURITY_DESC", path)
+        await tree.succeed(exchange, path, "SET_SECURITY_DESC")

@@ -32,7 +32,6 @@ from smbfuse.wire.smb1.write import SetEndRequest, SetInformation2Request
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1_exchange import Smb1Exchange
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ async def change_path(tree: Smb1Tree, path: str, change: Change) -> None:
         return
     if not await _set_by_path(tree, tree.set_ladder, path, basic):
         async with opened(tree, path, NtAccess.WRITE_ATTRIBUTES) as fid:
-            await _done(tree, tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
+            await tree.succeed(tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
 
 
 async def _set_by_path(tree: Smb1Tree, ladder: Ladder, path: str, data: bytes) -> bool:
@@ -83,7 +82,7 @@ async def _set_by_path(tree: Smb1Tree, ladder: Ladder, path: str, data: bytes) -
 
 async def _change_unix(tree: Smb1Tree, path: str, data: bytes) -> None:
     try:
-        await _done(tree, tree.set_path(SetLevel.UNIX_BASIC, path, data), path)
+        await tree.succeed(tree.set_path(SetLevel.UNIX_BASIC, path, data), path)
     except StatusError as error:
         if error.status not in (NtStatus.INVALID_PARAMETER, NtStatus.ACCESS_DENIED):
             raise
@@ -102,15 +101,15 @@ async def change_file(tree: Smb1Tree, fid: int, path: str, change: Change) -> No
         await set_end(tree, fid, path, change.size)
     # Not the times: what Samba is told of them in the UNIX level, the next write moves.
     if tree.posix and (data := _unix(change, times=False)) is not None:
-        await _done(tree, tree.set_file(SetLevel.UNIX_BASIC, fid, data), path)
+        await tree.succeed(tree.set_file(SetLevel.UNIX_BASIC, fid, data), path)
     if (basic := _basic(change)) is None:
         return
     if tree.has(Capabilities.NT_SMBS):
-        await _done(tree, tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
+        await tree.succeed(tree.set_file(SetLevel.SET_FILE_BASIC_INFO, fid, basic), path)
         return
     if _has_times(change):
         words = _dos_times(tree, change)
-        await _done(tree, tree.submit(SetInformation2Request(fid, *words)), path)
+        await tree.succeed(tree.submit(SetInformation2Request(fid, *words)), path)
     if change.attributes is not None:
         await _set_information(tree, path, change)
 
@@ -122,11 +121,11 @@ async def set_end(tree: Smb1Tree, fid: int, path: str, size: int) -> None:
     """
     if tree.has(Capabilities.NT_SMBS):
         data = FileEndOfFileInformation(size).encode()
-        await _done(tree, tree.set_file(SetLevel.SET_FILE_END_OF_FILE_INFO, fid, data), path)
+        await tree.succeed(tree.set_file(SetLevel.SET_FILE_END_OF_FILE_INFO, fid, data), path)
         return
     if size > LARGEST_SHORT_SIZE:
         raise too_far("the server has no files above 4 GiB")
-    await _done(tree, tree.submit(SetEndRequest(fid, size)), path)
+    await tree.succeed(tree.submit(SetEndRequest(fid, size)), path)
 
 
 async def set_end_of_path(tree: Smb1Tree, path: str, size: int) -> None:
@@ -161,12 +160,6 @@ async def with_mode(tree: Smb1Tree, made: FileStat, mode: int, path: str, *, fid
 def too_far(message: str) -> Unsupported:
     """Return the exception for a place in a file that the server cannot count to."""
     return Unsupported(message, status=NtStatus.NOT_SUPPORTED, errno=errno.EFBIG)
-
-
-async def _done(tree: Smb1Tree, exchange: Smb1Exchange, path: str) -> None:
-    reply = await tree.perform_one(exchange, patient=True)
-    if reply.status != NtStatus.SUCCESS:
-        raise status.error(reply.status, exchange.label, path)
 
 
 def _check(tree: Smb1Tree, change: Change, path: str) -> None:
@@ -237,7 +230,7 @@ async def _set_information(tree: Smb1Tree, path: str, change: Change) -> None:
     if change.attributes is None:
         # The command has no way to leave them alone.
         attributes = (await StatQuery(tree, path).result()).attributes & _SETTABLE
-    await _done(tree, tree.submit(SetInformationRequest(attributes, written, tree.wire_path(path))), path)
+    await tree.succeed(tree.submit(SetInformationRequest(attributes, written, tree.wire_path(path))), path)
 
 
 def _dos_times(tree: Smb1Tree, change: Change) -> tuple[int, ...]:

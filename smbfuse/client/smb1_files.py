@@ -105,11 +105,8 @@ class Smb1File:
 
     async def flush(self) -> None:
         """Have it on the server's disk; see `OpenFile.flush`."""
-        tree = self._tree
         with self._handle as fid:
-            reply = await tree.perform_one(tree.submit(FlushRequest(fid)), patient=True)
-        if reply.status != NtStatus.SUCCESS:
-            raise status.error(reply.status, "FLUSH", self.path)
+            await self._tree.succeed(self._tree.submit(FlushRequest(fid)), self.path)
 
     async def refresh(self) -> FileStat:
         """Return the attributes by handle; see `OpenFile.refresh`."""

@@ -39,19 +39,11 @@ from smbfuse.wire.smb1.posix import (
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
-    from smbfuse.engine.smb1_exchange import Smb1Exchange
 
 OWNERS_BITS: Final = 0o700
 DEFAULT_DIRECTORY_MODE: Final = 0o777  # the server's own mask comes on top
 _POSIX_MADE: Final = PosixOpenResponse.SIZE + 128  # and the folder's description
 _WILDCARDS: Final = frozenset('*?<>"')
-
-
-async def perform(tree: Smb1Tree, exchange: Smb1Exchange, operation: str, path: str) -> None:
-    """Wait for a request without an answer worth reading; raises what it was refused with."""
-    reply = await tree.perform_one(exchange, patient=True)
-    if reply.status != NtStatus.SUCCESS:
-        raise status.error(reply.status, operation, path)
 
 
 def plain_path(tree: Smb1Tree, path: str) -> str:
@@ -86,7 +78,7 @@ async def make_directory(tree: Smb1Tree, path: str, mode: int | None) -> FileSta
         if reply.status not in NOT_KNOWN:
             raise status.error(reply.status, "POSIX_PATH_OPEN", path)
         tree.do_without_posix_opens()
-    await perform(tree, tree.submit(CreateDirectoryRequest(tree.wire_path(path))), "CREATE_DIRECTORY", path)
+    await tree.succeed(tree.submit(CreateDirectoryRequest(tree.wire_path(path))), path)
     return await StatQuery(tree, path).result()
 
 
@@ -94,7 +86,7 @@ async def make_link(tree: Smb1Tree, path: str, target: str) -> FileStat:
     """Make a symlink; see `Share.make_link`.  Cost: 2 round trips, with UNIX extensions; else Unsupported."""
     _want_posix(tree, "make a symlink", path)
     data = tree.strings.encode(target, 0)
-    await perform(tree, tree.set_path(SetLevel.UNIX_LINK, path, data), "make a symlink", path)
+    await tree.succeed(tree.set_path(SetLevel.UNIX_LINK, path, data), path, "make a symlink")
     return await StatQuery(tree, path).result()
 
 
@@ -114,7 +106,7 @@ async def make_node(
     else:
         raise status.error(NtStatus.OBJECT_NAME_COLLISION, "make a node", path)
     node = unix_changes(permissions=0o666 if mode is None else mode, kind=unix_type(kind), device=device or (0, 0))
-    await perform(tree, tree.set_path(SetLevel.UNIX_BASIC, path, node.encode()), "make a node", path)
+    await tree.succeed(tree.set_path(SetLevel.UNIX_BASIC, path, node.encode()), path, "make a node")
     made = await StatQuery(tree, path).result()
     return await with_mode(tree, made, mode, path) if mode is not None else made
 
@@ -129,7 +121,7 @@ async def link(tree: Smb1Tree, existing: str, path: str) -> None:
         exchange = tree.submit(NtRenameRequest(SEARCH_EVERYTHING, NtRenameLevel.SET_LINK_INFO, *names))
     else:
         raise status.error(NtStatus.NOT_SUPPORTED, "link", path)
-    await perform(tree, exchange, "link", path)
+    await tree.succeed(exchange, path, "link")
 
 
 async def remove(tree: Smb1Tree, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
@@ -169,7 +161,7 @@ async def _remove_directory(tree: Smb1Tree, path: str) -> None:
     Cost: 1 round trip; 4 for one that its owner may not read, which Samba cannot tell to be empty before it is allowed.
     """
     try:
-        await perform(tree, tree.submit(DeleteDirectoryRequest(plain_path(tree, path))), "DELETE_DIRECTORY", path)
+        await tree.succeed(tree.submit(DeleteDirectoryRequest(plain_path(tree, path))), path)
     except Denied:
         if not tree.posix:
             raise
@@ -178,7 +170,7 @@ async def _remove_directory(tree: Smb1Tree, path: str) -> None:
             raise
         await change_path(tree, path, Change(mode=mode | OWNERS_BITS))
         try:
-            await perform(tree, tree.submit(DeleteDirectoryRequest(tree.wire_path(path))), "DELETE_DIRECTORY", path)
+            await tree.succeed(tree.submit(DeleteDirectoryRequest(tree.wire_path(path))), path)
         except StatusError:
             await change_path(tree, path, Change(mode=mode))
             raise
@@ -203,7 +195,7 @@ async def _remove_open(tree: Smb1Tree, path: str) -> None:
     options = NtOptions.NON_DIRECTORY_FILE | NtOptions.OPEN_REPARSE_POINT
     async with opened(tree, path, NtAccess.DELETE, options) as fid:
         data = FileDispositionInformation(1).encode()
-        await perform(tree, tree.set_file(SetLevel.SET_FILE_DISPOSITION_INFO, fid, data), "remove", path)
+        await tree.succeed(tree.set_file(SetLevel.SET_FILE_DISPOSITION_INFO, fid, data), path, "remove")
 
 
 def _want_posix(tree: Smb1Tree, operation: str, path: str) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from smbfuse import status
 from smbfuse.client.smb1_levels import NOT_KNOWN
-from smbfuse.client.smb1_names import perform, plain_path, remove
+from smbfuse.client.smb1_names import plain_path, remove
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.errors import Exists, SmbError
 from smbfuse.share import FileStat, Kind
@@ -61,7 +61,7 @@ async def rename(tree: Smb1Tree, source: str, target: str, *, replace: bool) -> 
 async def _move(tree: Smb1Tree, source: str, target: str) -> None:
     """Rename without replacing anything.  Raises: Exists."""
     request = RenameRequest(SEARCH_EVERYTHING, plain_path(tree, source), plain_path(tree, target))
-    await perform(tree, tree.submit(request), "RENAME", source)
+    await tree.succeed(tree.submit(request), source)
 
 
 async def _rename_over(tree: Smb1Tree, source: str, target: str) -> int:

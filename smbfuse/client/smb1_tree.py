@@ -320,3 +320,13 @@ class Smb1Tree:
         """Wait for the only reply of `exchange`; see `perform`.  Raises: ConnectionLost, Timeout."""
         (reply,) = await self.perform(exchange, patient=patient)
         return reply
+
+    async def succeed(self, exchange: Smb1Exchange, path: str, operation: str = "") -> None:
+        """Wait, patiently, for the only reply of `exchange`, which must be a success; see `perform`.
+
+        `operation`, if the command's name does not say it, and `path` are for the message.
+        Raises besides: what the request was refused with.
+        """
+        reply = await self.perform_one(exchange, patient=True)
+        if reply.status != NtStatus.SUCCESS:
+            raise status.error(reply.status, operation or exchange.label, path)
