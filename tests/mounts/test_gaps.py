@@ -158,7 +158,7 @@ def test_blocked_callers_of_every_kind_leave_the_rest_alone(
         ]
         time.sleep(1)
         assert sum(caller.poll() is None for caller in callers) == len(callers)
-        # All of them before the first of the callers is given up: had they to wait for those, they would end after them.
+        # All of them before the first caller is given up: had they to wait for the callers, they would end after them.
         assert mounted.run("ls", mounted.point / "known", timeout_s=20).count("\n") == 200
         mounted.run("df", mounted.point, timeout_s=20)
         assert mounted.run("stat", "--format=%s", mounted.point / "known" / "99", timeout_s=20) == "1000\n"
