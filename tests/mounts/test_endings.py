@@ -4,7 +4,7 @@ import signal
 import struct
 import subprocess
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 
@@ -81,76 +81,74 @@ IN_USE: Final = [
     pytest.param(by_signal(signal.SIGINT), id="SIGINT"),
 ]
 DIALECTS: Final = [
-    pytest.param({"vers": "1.0"}, SMB1, id="1.0"),
-    pytest.param({"vers": "2.1"}, SMB2, id="2.1"),
-    pytest.param({"vers": "3.1.1"}, SMB2, id="3.1.1"),
+    pytest.param(({"vers": "1.0"}, SMB1), id="1.0"),
+    pytest.param(({"vers": "2.1"}, SMB2), id="2.1"),
+    pytest.param(({"vers": "3.1.1"}, SMB2), id="3.1.1"),
 ]
 
 
-def leave_taken(relay: Relay, codes: tuple[set[int], set[int], int, int]) -> None:
-    """Check that every file was closed, then the tree given back, then the login ended, and the server agreed."""
-    opening, closing, disconnect, logoff = codes
-    said = commands(relay.pdus())
-    opened = sum(command in opening and good for command, good in said)
-    closed = sum(command in closing and good for command, good in said)
-    assert opened > 0
-    assert opened == closed
-    assert said[-2:] == [(disconnect, True), (logoff, True)]
+class Watched(NamedTuple):
+    """A mount whose messages pass a relay."""
+
+    mount: Mount
+    relay: Relay
+    codes: tuple[set[int], set[int], int, int]
+
+    def ends(self, end: Callable[[Mount], None]) -> None:
+        """End it, and check that it goes away in time, with 0."""
+        end(self.mount)
+        assert self.mount.process.wait(PATIENCE_S) == 0, self.mount.log_text()
+        assert not self.mount.mounted()
+
+    def took_leave(self) -> None:
+        """Check that every file was closed, then the tree given back, then the login ended, and the server agreed."""
+        opening, closing, disconnect, logoff = self.codes
+        said = commands(self.relay.pdus())
+        opened = sum(command in opening and good for command, good in said)
+        closed = sum(command in closing and good for command, good in said)
+        assert opened > 0
+        assert opened == closed
+        assert said[-2:] == [(disconnect, True), (logoff, True)]
+
+
+@pytest.fixture
+def watched(
+    request: pytest.FixtureRequest, samba: SambaServer, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
+) -> Watched:
+    """Provide such a mount, of the best dialect unless a test asks for others."""
+    options, codes = getattr(request, "param", ({}, SMB2))
+    relay = relay_to(samba.port)
+    return Watched(mount(samba, {**options, "port": relay.port}), relay, codes)
 
 
 @pytest.mark.parametrize("end", IDLE)
-@pytest.mark.parametrize("options, codes", DIALECTS)
-def test_an_idle_mount_takes_its_leave(
-    samba: SambaServer,
-    relay_to: Callable[..., Relay],
-    mount: Callable[..., Mount],
-    options: dict[str, str],
-    codes: tuple[set[int], set[int], int, int],
-    end: Callable[[Mount], None],
-) -> None:
+@pytest.mark.parametrize("watched", DIALECTS, indirect=True)
+def test_an_idle_mount_takes_its_leave(samba: SambaServer, watched: Watched, end: Callable[[Mount], None]) -> None:
     (samba.root / "read before leaving").write_text("x" * 100_000)
-    relay = relay_to(samba.port)
-    mounted = mount(samba, {**options, "port": relay.port})
-    mounted.run("cat", mounted.point / "read before leaving")
-    end(mounted)
-    assert mounted.process.wait(PATIENCE_S) == 0, mounted.log_text()
-    assert not mounted.mounted()
-    leave_taken(relay, codes)
+    watched.mount.run("cat", watched.mount.point / "read before leaving")
+    watched.ends(end)
+    watched.took_leave()
 
 
 @pytest.mark.parametrize("end", IN_USE)
-@pytest.mark.parametrize("options, codes", DIALECTS)
-def test_a_mount_in_use_takes_its_leave_too(
-    samba: SambaServer,
-    relay_to: Callable[..., Relay],
-    mount: Callable[..., Mount],
-    options: dict[str, str],
-    codes: tuple[set[int], set[int], int, int],
-    end: Callable[[Mount], None],
-) -> None:
+@pytest.mark.parametrize("watched", DIALECTS, indirect=True)
+def test_a_mount_in_use_takes_its_leave_too(samba: SambaServer, watched: Watched, end: Callable[[Mount], None]) -> None:
     (samba.root / "held").write_text("x" * 5_000_000)
-    relay = relay_to(samba.port)
-    mounted = mount(samba, {**options, "port": relay.port})
-    with caller_on(mounted) as caller:
+    with caller_on(watched.mount) as caller:
         for key in "abc":
             caller.open(key, "held")
             assert caller.read(key, 10) == b"x" * 10
         caller.do("os.chdir(point)")
-        end(mounted)
-        assert mounted.process.wait(PATIENCE_S) == 0, mounted.log_text()
-        assert not mounted.mounted()
+        watched.ends(end)
         with pytest.raises(OSError, match="a"):  # ENOTCONN, at once
             caller.read("a", 10, 4_000_000)
-        leave_taken(relay, codes)
+        watched.took_leave()
 
 
-def test_a_lazily_unmounted_mount_lives_until_its_last_file_is_closed(
-    samba: SambaServer, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
-) -> None:
+def test_a_lazily_unmounted_mount_lives_until_its_last_file_is_closed(samba: SambaServer, watched: Watched) -> None:
     content = bytes(range(256)) * 40_000
     (samba.root / "long read").write_bytes(content)
-    relay = relay_to(samba.port)
-    mounted = mount(samba, {"port": relay.port})
+    mounted = watched.mount
     with caller_on(mounted) as caller:
         caller.open("it", "long read")
         code, _, complaint = mounted.run_all("fusermount3", "-u", mounted.point)
@@ -163,7 +161,7 @@ def test_a_lazily_unmounted_mount_lives_until_its_last_file_is_closed(
         assert mounted.process.poll() is None
         caller.close("it")
         assert wait_for(lambda: mounted.process.poll() == 0, PATIENCE_S), mounted.log_text()
-    leave_taken(relay, SMB2)
+    watched.took_leave()
 
 
 def test_a_mount_ends_in_time_though_its_server_is_silent(
