@@ -17,7 +17,6 @@ from smbfuse.wire.smb1.eas import INFO_QUERY_ALL_EAS, decode_list, encode_list
 from smbfuse.wire.smb1.files import NtAccess
 from smbfuse.wire.smb1.negotiate import Capabilities
 from smbfuse.wire.smb1.nt_transact import NtFunction, QuerySecurityResponse, SecurityRequest
-from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryPathRequest
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
@@ -30,11 +29,7 @@ _EVERYTHING: Final = _OWNERSHIP | SecurityInformation.DACL
 
 async def extended_attributes(tree: Smb1Tree, path: str) -> dict[str, bytes]:
     """Return all extended attributes; see `Share.extended_attributes`.  Cost: 1 round trip."""
-    request = QueryPathRequest(INFO_QUERY_ALL_EAS, tree.wire_path(path))
-    exchange = tree.transact2(
-        request.subcommand, request.encode(tree.strings), max_parameters=EaErrorResponse.SIZE, max_data=LARGEST_LIST
-    )
-    reply = await tree.perform_one(exchange)
+    reply = await tree.perform_one(tree.query_path(INFO_QUERY_ALL_EAS, path, max_data=LARGEST_LIST))
     if reply.status == NtStatus.NO_EAS_ON_FILE:
         return {}
     if reply.status != NtStatus.SUCCESS:

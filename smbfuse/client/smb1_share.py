@@ -36,7 +36,6 @@ from smbfuse.status import NtStatus
 from smbfuse.wire.reparse import NfsReparse
 from smbfuse.wire.smb1.levels import PathLevel, decode_unix_link
 from smbfuse.wire.smb1.session import TreeDisconnectMessage
-from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryPathRequest
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_session import Smb1Session
@@ -117,12 +116,7 @@ class Smb1Share:
         """
         if not self._tree.posix:
             return filestat.link_target(await read_reparse_point(self._tree, path), path)
-        request = QueryPathRequest(PathLevel.UNIX_LINK, self._tree.wire_path(path))
-        reply = await self._tree.perform_one(
-            self._tree.transact2(
-                request.subcommand, request.encode(self._tree.strings), max_parameters=EaErrorResponse.SIZE
-            )
-        )
+        reply = await self._tree.perform_one(self._tree.query_path(PathLevel.UNIX_LINK, path))
         if reply.status == NtStatus.SUCCESS:
             return decode_unix_link(reply.data, self._tree.strings)
         refused = status.error(reply.status, "read link", path)

@@ -17,7 +17,7 @@ from smbfuse.status import NtStatus
 from smbfuse.wire.fscc import FileInternalInformation, known_file_id
 from smbfuse.wire.smb1.levels import PathLevel
 from smbfuse.wire.smb1.names import QueryInformationRequest, QueryInformationResponse
-from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryFileRequest, QueryPathRequest
+from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryFileRequest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,14 +77,12 @@ class StatQuery:
         return [self._query(self._level)]
 
     def _query(self, level: int) -> Smb1Exchange:
-        tree = self._tree
-        if self._fid is not None:
-            by_handle = QueryFileRequest(self._fid, level)
-            subcommand, parameters = by_handle.subcommand, by_handle.encode()
-        else:
-            by_path = QueryPathRequest(level, tree.wire_path(self._path))
-            subcommand, parameters = by_path.subcommand, by_path.encode(tree.strings)
-        return tree.transact2(subcommand, parameters, max_parameters=EaErrorResponse.SIZE, max_data=STAT_SIZE)
+        if self._fid is None:
+            return self._tree.query_path(level, self._path, max_data=STAT_SIZE)
+        request = QueryFileRequest(self._fid, level)
+        return self._tree.transact2(
+            request.subcommand, request.encode(), max_parameters=EaErrorResponse.SIZE, max_data=STAT_SIZE
+        )
 
     def _decode(self, replies: Sequence[Reply]) -> FileStat:
         tree = self._tree

@@ -17,7 +17,7 @@ from smbfuse.wire.smb1.levels import PathLevel, UnixCapabilities
 from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.negotiate import Capabilities
 from smbfuse.wire.smb1.nt_transact import NtFunction
-from smbfuse.wire.smb1.trans2 import EaErrorResponse
+from smbfuse.wire.smb1.trans2 import EaErrorResponse, QueryPathRequest
 from smbfuse.wire.smb1.transaction import NtTransactRequest, TransactionRequest
 from smbfuse.wire.smb1.write import WRITE_OVERHEAD
 
@@ -263,6 +263,16 @@ class Smb1Tree:
         exchange = self.engine.transact(request, tree=self.tree)
         self.connection.post()
         return exchange
+
+    def query_path(self, level: int, path: str, *, max_data: int = PAGE_SIZE) -> Smb1Exchange:
+        """Queue a QUERY_PATH_INFORMATION and have it sent."""
+        request = QueryPathRequest(level, self.wire_path(path))
+        return self.transact2(
+            request.subcommand,
+            request.encode(self.strings),
+            max_parameters=EaErrorResponse.SIZE,
+            max_data=max_data,
+        )
 
     def set_path(self, level: int, path: str, data: bytes, *, max_data: int = 0) -> Smb1Exchange:
         """Queue a SET_PATH_INFORMATION and have it sent."""
