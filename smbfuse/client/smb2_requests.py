@@ -2,8 +2,11 @@
 
 from typing import Final
 
+from smbfuse import status
 from smbfuse.client.smb2_manner import Manner
 from smbfuse.engine.smb2_exchange import Request
+from smbfuse.status import NtStatus
+from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.smb2.control import IOCTL_IS_FSCTL, IoctlRequest
 from smbfuse.wire.smb2.create import (
     IMPERSONATION,
@@ -20,6 +23,7 @@ from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
 from smbfuse.wire.smb2.info import InfoType, QueryInfoRequest, SetInfoRequest
 
 WINDOWS: Final = Manner()
+LONGEST_PATH: Final = 0xFFFE  # bytes as they travel: what NameLength can say
 LOOK: Final = Access.FILE_READ_ATTRIBUTES  # alone it needs no rights on the data, and breaks nobody's lease
 
 
@@ -35,7 +39,13 @@ def create(
     mode: int | None = None,
     manner: Manner = WINDOWS,
 ) -> Request:
-    """Return a CREATE that shares everything with others; `attributes` and `mode` are those of a file that it makes."""
+    """Return a CREATE that shares everything with others; `attributes` and `mode` are those of a file that it makes.
+
+    Raises: ENAMETOOLONG for a path whose length does not fit its field.
+    """
+    name = manner.name(path)
+    if len(name) > LONGEST_PATH // 4 and len(encode_utf16(name)) > LONGEST_PATH:  # no character takes more than 4 bytes
+        raise status.error(NtStatus.NAME_TOO_LONG, Command.CREATE.name, f"{name[:40]}…")
     request = CreateRequest(
         security_flags=0,
         requested_oplock_level=oplock_level,
@@ -46,7 +56,7 @@ def create(
         share_access=ShareAccess.ALL,
         create_disposition=disposition,
         create_options=options,
-        name=manner.name(path),
+        name=name,
         contexts=(*contexts, *manner.contexts(mode)),
     )
     return Request(Command.CREATE, request.encode())

@@ -512,3 +512,21 @@ async def test_a_call_on_a_lost_connection_fails_at_once() -> None:
             await share.stat("")
         await file.aclose()
         await share.aclose()
+
+
+@pytest.mark.parametrize(
+    "call", [lambda share, path: share.stat(path), lambda share, path: share.open(path, OpenIntent())]
+)
+async def test_a_path_that_fits_no_request_is_too_long(
+    call: Callable[[Smb2Share, str], Awaitable[object]],
+) -> None:
+    async with share_of() as (share, server):
+        with pytest.raises(NotFound):
+            await call(share, "\U0001f4c1" * 16_383)
+        with pytest.raises(NotFound):
+            await call(share, "a" * 32_767)
+        server.commands()
+        with pytest.raises(SmbError) as caught:
+            await call(share, "\U0001f4c1" * 16_384)
+        assert caught.value.errno == errno.ENAMETOOLONG
+        assert server.commands() == []
