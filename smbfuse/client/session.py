@@ -1,19 +1,22 @@
 """What a login gives, whatever the dialect: the seam between dialing and sharing."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, Self
 
 import trio
 
-from smbfuse.client.connection import Connection
+from smbfuse.client.connection import FAREWELL_S, Connection
 from smbfuse.config import Sec
 from smbfuse.errors import ConnectionLost, SmbError
 from smbfuse.security.login import LoginExchange
-from smbfuse.share import Share
+from smbfuse.share import Share, ShareStatistics
 from smbfuse.wire.dtyp import filetime_to_ns
 from smbfuse.wire.srvsvc import ShareInfo
+
+log = logging.getLogger(__name__)
 
 MOST_LOGIN_LEGS: Final = 10  # NTLM takes 2, Kerberos 1 or 2
 
@@ -121,3 +124,37 @@ async def login_step(exchange: LoginExchange, token: bytes, sec: Sec) -> bytes:
     if sec is Sec.KRB5:
         return await trio.to_thread.run_sync(exchange.step, token, limiter=_kerberos_steps, abandon_on_cancel=True)
     return exchange.step(token)
+
+
+@contextlib.contextmanager
+def farewell(what: str) -> Iterator[None]:
+    """Wait within the block for the answer to `what`, two seconds at most, whoever has given up meanwhile.
+
+    It changes nothing any more: what the server says of it, or the loss of the connection, goes to the log alone.
+    """
+    with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
+        try:
+            yield
+        except SmbError as error:
+            log.debug("%s failed: %s", what, error)
+
+
+def share_statistics(
+    connection: Connection, *, dialect: str, signing: str, sealing: str, login: str
+) -> ShareStatistics:
+    """Return counters of the connection, which other shares may use too, with what was negotiated on it."""
+    engine = connection.engine.statistics()
+    return ShareStatistics(
+        dialect=dialect,
+        signing=signing,
+        sealing=sealing,
+        login=login,
+        peer=connection.stream.peer,
+        requests=engine.requests,
+        round_trips=engine.round_trips,
+        bytes_received=connection.bytes_received,
+        bytes_sent=connection.bytes_sent,
+        in_flight=engine.in_flight,
+        credits=engine.credits,
+        connects=1,
+    )

@@ -14,7 +14,7 @@ import trio
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb1Pipe, list_shares
-from smbfuse.client.session import Identity, ServerClock, ended_by_failure
+from smbfuse.client.session import Identity, ServerClock, ended_by_failure, farewell
 from smbfuse.client.smb1_login import Smb1Login
 from smbfuse.client.smb1_negotiation import Negotiated, encode_negotiate_probe, negotiate
 from smbfuse.client.smb1_oplocks import Oplocks
@@ -43,8 +43,6 @@ from smbfuse.wire.srvsvc import ShareInfo
 __all__ = ["Smb1Session", "encode_negotiate_probe"]
 
 log = logging.getLogger(__name__)
-
-FAREWELL_S: Final = 2.0
 
 # How servers say that there is no such share; impacket and node-smb-server miss a path.
 _NO_SUCH_SHARE: Final = frozenset(
@@ -206,11 +204,8 @@ class Smb1Session:
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""
-        with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
-            try:
-                await self.connection.perform(self.engine.submit((LogoffMessage(),), urgent=True))
-            except SmbError as error:
-                log.debug("log off failed: %s", error)
+        with farewell("log off"):
+            await self.connection.perform(self.engine.submit((LogoffMessage(),), urgent=True))
         await self.connection.aclose()
 
     def _no_share(self, value: int, where: str) -> SmbError:

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from smbfuse import status
 from smbfuse.client import filestat, smb1_attributes, smb1_changes, smb1_names, smb1_rename
+from smbfuse.client.session import farewell, share_statistics
 from smbfuse.client.smb1_directory import Smb1Directory, open_directory
 from smbfuse.client.smb1_files import Smb1File
 from smbfuse.client.smb1_links import read_reparse_point
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
 
 log = logging.getLogger(__name__)
-
-FAREWELL_S: Final = 2.0
 
 
 class Smb1Share:
@@ -196,29 +193,18 @@ class Smb1Share:
     async def aclose(self) -> None:
         """Disconnect the tree, which closes what is open in it. The login stays: other shares may use it."""
         self._tree.oplocks.disconnected(self._tree.tree)
-        with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
-            try:
-                # Not urgent: it must not overtake the CLOSEs before it.
-                await self._tree.perform_one(self._tree.submit(TreeDisconnectMessage()))
-            except SmbError as error:
-                log.debug("tree disconnect failed: %s", error)
+        with farewell("tree disconnect"):
+            # Not urgent: it must not overtake the CLOSEs before it.
+            await self._tree.perform_one(self._tree.submit(TreeDisconnectMessage()))
 
     def statistics(self) -> ShareStatistics:
         """Return counters of the connection, which other shares may use too, and what was negotiated."""
-        connection, engine = self._session.connection, self._session.engine.statistics()
-        return ShareStatistics(
+        return share_statistics(
+            self._session.connection,
             dialect=SMB1.label,
             signing=self._session.signing_name,
             sealing="",
             login=self._session.login_name,
-            peer=connection.stream.peer,
-            requests=engine.requests,
-            round_trips=engine.round_trips,
-            bytes_received=connection.bytes_received,
-            bytes_sent=connection.bytes_sent,
-            in_flight=engine.in_flight,
-            credits=engine.credits,
-            connects=1,
         )
 
     async def _unobstructed(self, change: Callable[[], Awaitable[None]], *paths: str) -> None:

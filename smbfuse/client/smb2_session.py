@@ -15,7 +15,7 @@ from smbfuse import status
 from smbfuse.client import smb2_requests
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
-from smbfuse.client.session import MOST_LOGIN_LEGS, Identity, ServerClock, ended_by_failure, login_step
+from smbfuse.client.session import MOST_LOGIN_LEGS, Identity, ServerClock, ended_by_failure, farewell, login_step
 from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_posix import manner_of
@@ -53,7 +53,6 @@ from smbfuse.wire.srvsvc import ShareInfo
 
 log = logging.getLogger(__name__)
 
-FAREWELL_S: Final = 2.0
 VALIDATE_OUTPUT_SIZE: Final = 24
 MOST_TRANSFERRED: Final = 1 << 24  # bytes in one request: a message's length has 24 bits, and no server allows more
 
@@ -218,12 +217,9 @@ class Smb2Session:
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""
-        with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
-            try:
-                logoff = Request(Command.LOGOFF, LogoffRequest().encode())
-                await self.connection.perform(self.engine.submit((logoff,), urgent=True))
-            except SmbError as error:
-                log.debug("log off failed: %s", error)
+        with farewell("log off"):
+            logoff = Request(Command.LOGOFF, LogoffRequest().encode())
+            await self.connection.perform(self.engine.submit((logoff,), urgent=True))
         await self.connection.aclose()
 
     # --- login --------------------------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from smbfuse.client import smb2_attributes, smb2_changes, smb2_links, smb2_requests, smb2_stat
+from smbfuse.client.session import farewell, share_statistics
 from smbfuse.client.smb2_directory import Smb2Directory, open_directory
 from smbfuse.client.smb2_files import Smb2File
 from smbfuse.client.smb2_open import open_ahead, open_file
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAREWELL_S: Final = 2.0
 
 # What can be asked of every server. None tells beforehand whether it keeps reparse points and EAs: Samba does,
 # and sets no flag for it in FileFsAttributeInformation; one that does not answers NOT_SUPPORTED.
@@ -202,33 +200,21 @@ class Smb2Share:
 
     async def aclose(self) -> None:
         """Disconnect the tree, which closes what is open in it. The login stays: other shares may use it."""
-        with trio.CancelScope(deadline=trio.current_time() + FAREWELL_S, shield=True):
-            try:
-                # Not urgent: it must not overtake the CLOSEs before it.
-                request = Request(Command.TREE_DISCONNECT, TreeDisconnectRequest().encode())
-                await self.tree.wait(self.tree.submit(request))
-            except SmbError as error:
-                log.debug("tree disconnect failed: %s", error)
+        with farewell("tree disconnect"):
+            # Not urgent: it must not overtake the CLOSEs before it.
+            request = Request(Command.TREE_DISCONNECT, TreeDisconnectRequest().encode())
+            await self.tree.wait(self.tree.submit(request))
 
     def statistics(self) -> ShareStatistics:
         """Return counters of the connection, which other shares may use too, and what was negotiated."""
-        connection = self.tree.connection
-        engine = self.tree.engine.statistics()
         protection = self.tree.engine.protection
         sealed = protection is not None and (protection.seal_all or self.tree.tree.seal)
-        return ShareStatistics(
+        return share_statistics(
+            self.tree.connection,
             dialect=self._session.negotiated.dialect.label,
             signing=self._session.signing_name,
             sealing=protection.sealing_name if protection is not None and sealed else "",
             login=self._session.login_name,
-            peer=connection.stream.peer,
-            requests=engine.requests,
-            round_trips=engine.round_trips,
-            bytes_received=connection.bytes_received,
-            bytes_sent=connection.bytes_sent,
-            in_flight=engine.in_flight,
-            credits=engine.credits,
-            connects=1,
         )
 
 
