@@ -64,7 +64,7 @@ class Smb1File:
     async def read(self, offset: int, length: int) -> memoryview:
         """Read one piece; see `OpenFile.read`."""
         tree = self._tree
-        length = min(length, tree.limits.read)
+        length = min(length, tree.largest_read)
         with self._handle as fid:
             reply = await tree.perform_one(tree.submit(read_request(tree, fid, offset, length), bulk=True))
         if reply.status == NtStatus.END_OF_FILE:
@@ -84,7 +84,7 @@ class Smb1File:
         """
         tree = self._tree
         length = sum(map(len, data))
-        most = tree.limits.write
+        most = tree.largest_write
         if length > most:
             data, length = _first_bytes(data, most), most
         if not length:

@@ -88,12 +88,12 @@ class Smb1Tree:
             size_levels.insert(0, SetLevel.PASS_THROUGH_END_OF_FILE)  # Samba sets sizes by path in no other level
         self.set_ladder = Ladder(set_levels)
         self.size_ladder = Ladder(size_levels)
-        self._largest_read = self._negotiated_read()
+        self.largest_read = self._negotiated_read()
 
     def adopt_unix(self, capabilities: UnixCapabilities) -> None:
         """Use the UNIX extensions from now on, as far as they were agreed on."""
         self.unix = capabilities
-        self._largest_read = self._negotiated_read()
+        self.largest_read = self._negotiated_read()
         if capabilities & UnixCapabilities.POSIX_PATHNAMES:
             # The server's own stat, and its own idea of upper and lower case.
             self.tree = Tree(self.tree.tid, self.tree.flags & ~Flags.CASE_INSENSITIVE)
@@ -145,8 +145,8 @@ class Smb1Tree:
     @property
     def limits(self) -> Limits:
         return Limits(
-            read=self._largest_read,
-            write=self._largest_write(),
+            read=self.largest_read,
+            write=self.largest_write,
             transact=PAGE_SIZE,
             in_flight=max(1, self.engine.window.capacity),
         )
@@ -158,7 +158,7 @@ class Smb1Tree:
     def reads_at_most(self, length: int) -> None:
         """Note that a READ_ANDX in the middle of a file brought only so much: asking for more is in vain."""
         if length >= SMALLEST_TRANSFER:
-            self._largest_read = min(self._largest_read, length - length % _STEP)
+            self.largest_read = min(self.largest_read, length - length % _STEP)
 
     def chained_read(self, wanted: int, overhead: int) -> int:
         """Return how many bytes a READ_ANDX may ask for behind another response: both share one message.
@@ -180,8 +180,9 @@ class Smb1Tree:
             most = min(most, 0xFFFF)
         return max(min(most, self._rsize) // _STEP * _STEP, SMALLEST_TRANSFER)
 
-    def _largest_write(self) -> int:
-        """Return the largest WRITE_ANDX that was agreed on.  [MS-SMB] 2.2.4.3.1, 2.2.4.5.2.1."""
+    @property
+    def largest_write(self) -> int:
+        """The largest WRITE_ANDX that was agreed on.  [MS-SMB] 2.2.4.3.1, 2.2.4.5.2.1."""
         most = min(self._negotiated.answer.max_buffer_size - WRITE_OVERHEAD, 0xFFFF)
         if self.has(Capabilities.LARGE_WRITEX) and self.engine.protection is None:
             most = UNIX_LARGE_WRITE if self.posix else LARGE_WRITE
