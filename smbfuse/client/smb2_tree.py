@@ -214,10 +214,17 @@ class Smb2Tree:
             raise
 
     def created(self, path: str, replies: Sequence[Reply], asking: Asking | None) -> CreateResponse:
-        """Return the response to the CREATE, out of the replies.  Raises: what it was refused with, DecodeError."""
+        """Return the response to the CREATE, out of the replies.
+
+        Raises: what it was refused with; DecodeError, and what it has opened is closed then.
+        """
         succeeded(replies[0], Command.CREATE, path)
         known = asking.created if asking is not None else None
-        return known or CreateResponse.decode(replies[0].element)
+        try:
+            return known or CreateResponse.decode(replies[0].element)
+        except DecodeError:
+            self.close(replies[0].created_file_id())
+            raise
 
     def give_up(self, exchange: Smb2Exchange, asking: Asking | None) -> None:
         """Want no longer what `begin_opening` has submitted: what it opens is closed."""
@@ -232,11 +239,9 @@ class Smb2Tree:
         if exchange.error is not None or exchange.replies[0].status != NtStatus.SUCCESS:
             return
         try:
-            created = CreateResponse.decode(exchange.replies[0].element)
+            self.close(exchange.replies[0].created_file_id())
         except DecodeError as error:
             log.debug("a handle that nobody wants cannot be closed: %s", error)
-            return
-        self.close(created.file_id)
 
 
 def succeeded(reply: Reply, command: Command, path: str) -> Reply:

@@ -493,6 +493,30 @@ async def test_no_handle_stays_open_when_nobody_waits_any_longer(
         assert share.tree.engine.window.taken == 0
 
 
+def damaged(server: Smb2Server) -> Callable[[bytes], Answer]:
+    """Answer a CREATE with contexts that do not lie inside the response."""
+
+    def create(element: bytes) -> Answer:
+        status, body = server._create(element)
+        return status, body[:84] + (1 << 20).to_bytes(4, "little") + body[88:]
+
+    return create
+
+
+@pytest.mark.parametrize("call", [call_open, call_open_directory], ids=lambda call: call.__name__)
+async def test_a_handle_whose_response_cannot_be_read_is_closed(
+    call: Callable[[Smb2Share], Awaitable[object]],
+) -> None:
+    async with share_of() as (share, server):
+        server.answers[Command.CREATE] = damaged(server)
+        with pytest.raises(ProtocolError):
+            await call(share)
+        await settled(share, server)
+        assert server.handles == {}
+        await give_up(call, share, server)
+        assert server.handles == {}
+
+
 async def test_a_call_that_is_not_answered_ends(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
