@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno as posix
+import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -132,8 +133,8 @@ async def whole(file: OpenFile) -> bytes:
 class Holder:
     """A holder of a grant that writes down what it hears."""
 
-    def __init__(self, number: int = 1) -> None:
-        self.key = b"contract-key-%03d" % number
+    def __init__(self) -> None:
+        self.key = secrets.token_bytes(16)
         self.breaks: list[tuple[Caching, bool]] = []
         self.losses = 0
         self.heard = trio.Event()

@@ -104,7 +104,7 @@ async def opens_with_one_key_do_not_break_each_other(stage: Stage) -> None:
     assert holder.breaks == []
     assert bytes(await second.read(0, 10)) == b"byt"
     await second.aclose()
-    again = await stage.share.open(stage.at("renamed"), asking(Holder(2)))
+    again = await stage.share.open(stage.at("renamed"), asking(Holder()))
     await again.aclose()
     await stage.share.remove(stage.at("renamed"), Kind.FILE, holder)
 

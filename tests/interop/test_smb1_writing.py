@@ -8,7 +8,6 @@ import errno
 import itertools
 import os
 import random
-import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,15 +20,12 @@ from smbfuse.client.smb1_share import Smb1Share
 from smbfuse.errors import Busy, ConnectionLost, Denied, Exists, NotEmpty, NotFound, StaleHandle, WrongKind
 from smbfuse.share import Attributes, Caching, Change, Creation, Features, Kind, OpenFile, OpenIntent
 from smbfuse.wire.descriptor import Descriptor, unix_user
+from tests.interop.contract import EVERYTHING, MAKING, READING, WRITING, Holder
 from tests.interop.smb1_shares import locked_files, mounted
 from tests.support.samba import SambaServer, samba_server
 
 pytestmark = pytest.mark.samba
 
-EVERYTHING: Final = Caching.READ | Caching.WRITE | Caching.HANDLE
-READING: Final = OpenIntent()
-WRITING: Final = OpenIntent(write=True)
-MAKING: Final = OpenIntent(write=True, creation=Creation.EXCLUSIVE)
 SETTLED_S: Final = 15.0  # far below the 35 that a server waits for the answer to a break
 _numbers = itertools.count()
 
@@ -63,23 +59,6 @@ def careful() -> Iterator[SambaServer]:
 def folder(server: SambaServer) -> Path:
     """A folder of the test's own, given to the user who logs in."""
     return server.user.owns_new(server.root / f"Stück {next(_numbers)}")
-
-
-class Holder:
-    """Writes down what becomes of its grants."""
-
-    def __init__(self) -> None:
-        self.key = secrets.token_bytes(16)
-        self.breaks: list[tuple[Caching, bool]] = []
-        self.losses = 0
-        self.heard = trio.Event()
-
-    def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
-        self.breaks.append((remaining, acknowledge))
-        self.heard.set()
-
-    def lost(self) -> None:
-        self.losses += 1
 
 
 @asynccontextmanager
