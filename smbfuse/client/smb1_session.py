@@ -74,7 +74,7 @@ class Smb1Session:
         may_break = network.leases and negotiated.answer.max_mpx_count > 1
         self._oplocks = Oplocks(connection, engine, enabled=may_break)
         self._chains = True  # as far as the mount's previous sessions know
-        self._trees: list[Smb1Tree] = []
+        self._trees: list[Smb1Tree] = []  # in which files are opened
 
     def __repr__(self) -> str:
         return f"<Smb1Session {self.login_name} on {self.connection!r}>"
@@ -159,6 +159,7 @@ class Smb1Session:
         except BaseException:
             tree.submit(TreeDisconnectMessage())  # nobody waits for the answer
             raise
+        self._trees.append(tree)
         return Smb1Share(self, name, tree)
 
     async def list_shares(self) -> list[ShareInfo]:
@@ -189,7 +190,6 @@ class Smb1Session:
         named = Tree(reply.tid, NO_TREE.flags)
         tree = Smb1Tree(self.connection, self.engine, self.negotiated, named, self._network, self._oplocks)
         tree.chains = self.chains
-        self._trees.append(tree)
         return tree, answer.service
 
     async def _ask_for_tree(self, name: str) -> Reply:
