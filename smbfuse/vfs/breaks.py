@@ -55,6 +55,8 @@ class Breaks:
     def broken(self, file: SharedFile, remaining: Caching, acknowledge: bool) -> None:
         """Begin to answer a break. Plain: it comes from the connection's reader."""
         log.debug("grant broken file=%r remaining=%r acknowledge=%s", file.path, remaining, acknowledge)
+        if file.ended:
+            return  # its close is the answer, and is on its way; its inode may be another open's by now, or nobody's
         self._contest(file)
         purged = None
         if Caching.READ not in remaining:

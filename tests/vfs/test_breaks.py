@@ -164,6 +164,36 @@ async def test_a_handle_kept_for_nobody_is_closed_instead_of_an_answer(mount: Mo
     assert await mounted.ino("f") in (0, 100)
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_a_break_of_what_is_about_to_be_closed_is_answered_by_the_close(
+    mount: Mount, autojump_clock: MockClock, forgotten: bool
+) -> None:
+    share = granting()
+    share.add("f", b"text")
+    mounted = await mount(share, cache=Cache(close_timeout_s=0.0))
+    ino = await mounted.ino("f")
+    await mounted.fs.release(await opened(mounted, "f", os.O_RDONLY))
+    await wait_all_tasks_blocked()
+    assert share.open_files == 1  # closed with others in a moment
+    node = mounted.fs._nodes.get(ino)
+    if forgotten:
+        mounted.fs.forget([(ino, 2)])
+        share.break_grant("f")
+        await wait_all_tasks_blocked()
+    else:
+        again = await opened(mounted, "f", os.O_RDONLY)
+        await mounted.fs.read(again, 0, 4)
+        reads = len(share.reads)
+        share.break_grant("f")
+        await wait_all_tasks_blocked()
+        assert node.pins == 1
+        assert bytes(await mounted.fs.read(again, 0, 4)) == b"text"
+        assert len(share.reads) == reads  # another grant allows to keep it
+        await mounted.fs.release(again)
+    await trio.sleep(1)
+    assert node.pins == share.open_files == share.calls["acknowledge"] == 0
+
+
 async def test_what_another_client_removes_is_gone_at_once_where_it_takes_a_grant(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
