@@ -8,7 +8,7 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +18,7 @@ from tests.support.caller import Caller, caller_on
 from tests.support.mounts import Mount, Options
 from tests.support.samba import SambaServer, wait_for
 from tests.support.samba_programs import newer_samba
-from tests.support.stranger import BATCH, READ_DATA, WRITE_DATA, stranger_on
+from tests.support.stranger import BATCH, READ_DATA, WRITE_DATA, Stranger, stranger_on
 from tests.support.users import User
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
@@ -284,15 +284,22 @@ def test_a_file_that_another_client_removes_lives_on_for_who_has_it_open(
 # -- those who do not answer
 
 
+@contextmanager
+def kept_by_a_stranger(samba: SambaServer, pair: Pair) -> Iterator[Stranger]:
+    """Have a file `f` whose server waits for a client that never answers, whoever opens it."""
+    (pair.folder / "f").write_bytes(b"content")
+    (pair.folder / "f").chmod(0o666)
+    with stranger_on(samba) as stranger:
+        stranger.open(f"{pair.folder.name}/f", access=READ_DATA | WRITE_DATA, oplock=BATCH)
+        yield stranger
+
+
 @pytest.mark.parametrize("dialect", ["1.0", "2.1", "3.1.1"])
 def test_a_client_that_never_answers_breaks_stops_nothing_else(
     samba: SambaServer, pair_of: Callable[..., Pair], dialect: str
 ) -> None:
     pair = pair_of({"vers": dialect, "actimeo": 1})
-    (pair.folder / "f").write_bytes(b"content")
-    (pair.folder / "f").chmod(0o666)
-    with stranger_on(samba) as stranger:
-        stranger.open(f"{pair.folder.name}/f", access=READ_DATA | WRITE_DATA, oplock=BATCH)
+    with kept_by_a_stranger(samba, pair) as stranger:
         assert pair.granted("f") == ["BATCH"]
         waiting = pair.mounts[0].start("cat", pair.mounts[0].point / "f")
         time.sleep(0.5)
@@ -315,10 +322,7 @@ def test_a_client_that_never_answers_is_waited_for_as_long_as_the_server_does(
     samba: SambaServer, pair_of: Callable[..., Pair], dialect: str
 ) -> None:
     pair = pair_of({"vers": dialect, "actimeo": 1})
-    (pair.folder / "f").write_bytes(b"content")
-    (pair.folder / "f").chmod(0o666)
-    with stranger_on(samba) as stranger:
-        stranger.open(f"{pair.folder.name}/f", access=READ_DATA | WRITE_DATA, oplock=BATCH)
+    with kept_by_a_stranger(samba, pair):
         began = time.monotonic()
         assert pair.mounts[0].run("cat", pair.mounts[0].point / "f", timeout_s=90) == "content"
         assert time.monotonic() - began < PATIENCE_S + 15
