@@ -5,11 +5,13 @@ be missing in it. And it is recorded only if nothing newer was learnt meanwhile:
 answer never replaces one whose question came later. So two lookups that overtake each other, or a listing that ends
 after a stat, cannot bring old attributes back.
 
-| `cache=` | attributes, names, "not there" | a folder's listing | pages in the kernel and blocks at open |
+| `cache=` | a file's attributes | a folder's listing | pages in the kernel and blocks at open |
 |---|---|---|---|
-| strict | `actimeo` (1 s) | `acdirmax` (1 s) | kept if size, write time and change time are as they were |
+| strict | `acregmax` (1 s) | `acdirmax` (1 s) | kept if size, write time and change time are as they were |
 | loose | 30 times as long | 30 times as long | the same |
 | none | 0 | 0 | none are kept: every read asks the server |
+
+Names, "not there" and a folder's attributes are believed for the shorter of the first two.
 """
 
 import struct
@@ -39,16 +41,22 @@ class Asked(NamedTuple):
 
 
 class Lifetimes:
-    """How long answers are believed, by `cache=`, `actimeo=` and `acdirmax=`."""
+    """How long answers are believed, by `cache=`, `acregmax=` and `acdirmax=`."""
 
     def __init__(self, cache: Cache) -> None:
         factor = {CacheMode.STRICT: 1, CacheMode.LOOSE: LOOSE_FACTOR, CacheMode.NONE: 0}[cache.mode]
         self.attributes_s = cache.attributes_s * factor
         self.listing_s = cache.directories_s * factor
+        # What a name stands for is told with its attributes, which are to be no older than promised either.
+        self.names_s = min(self.attributes_s, self.listing_s)
 
     def left(self, asked_at: float, now: float) -> float:
-        """Return for how many seconds attributes or a name asked for at `asked_at` are still good."""
+        """Return for how many seconds a file's attributes asked for at `asked_at` are still good."""
         return min(max(0.0, asked_at + self.attributes_s - now), self.attributes_s)
+
+    def name_left(self, asked_at: float, now: float) -> float:
+        """Return for how many seconds a name, or a folder's attributes, asked for at `asked_at` are still good."""
+        return min(max(0.0, asked_at + self.names_s - now), self.names_s)
 
 
 class Version(NamedTuple):

@@ -6,7 +6,7 @@ from smbfuse.config import View
 from smbfuse.share import Kind
 from smbfuse.vfs.attrs import Lifetimes
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Node
+from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.modes import Appearance
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Entry
@@ -36,9 +36,13 @@ class Entries:
         stat = self._appearance.posix(node.ino, shown)
         if self._nodes.nameless(node):
             stat = stat._replace(nlink=0)
-        contested = node.ino in self._nodes.contested
-        left_s = 0.0 if contested else self._lifetimes.left(known.asked.at, trio.current_time())
-        return Entry(stat, known.generation, left_s, left_s)
+        name_s = attributes_s = 0.0
+        if node.ino not in self._nodes.contested:
+            now = trio.current_time()
+            name_s = attributes_s = self._lifetimes.name_left(known.asked.at, now)
+            if not isinstance(node, Folder):
+                attributes_s = self._lifetimes.left(known.asked.at, now)
+        return Entry(stat, known.generation, name_s, attributes_s)
 
     def counted(self, node: Node) -> Entry:
         """Return a node's entry, and count one lookup."""

@@ -130,7 +130,9 @@ class FolderLeases:
         for key, spellings in self._absent.forget(folder.ino):
             self._nodes.observer.name_gone(folder, key, spellings)
         now = trio.current_time()
-        fresh = [(key, node) for key, node in folder.children.items() if self._lifetimes.left(node.asked.at, now) > 0]
+        fresh = [
+            (key, node) for key, node in folder.children.items() if self._lifetimes.name_left(node.asked.at, now) > 0
+        ]
         for key, _ in fresh:
             self._nodes.doubt_name(folder, key)
         self._nodes.doubt(folder)

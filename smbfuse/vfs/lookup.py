@@ -103,9 +103,15 @@ class Lookup:
 
     def is_fresh(self, node: Node) -> bool:
         """Tell whether what is known of a node is good: asked for lately, its name its own, nobody at work on it."""
-        if node.ino in self._nodes.contested or self._nodes.nameless(node):
-            return False
-        return self._lifetimes.left(node.asked.at, trio.current_time()) > 0
+        left = self._lifetimes.name_left if isinstance(node, Folder) else self._lifetimes.left
+        return self._is_certain(node) and left(node.asked.at, trio.current_time()) > 0
+
+    def _has_name(self, node: Node) -> bool:
+        """Tell whether a node may be given out for its name, without asking."""
+        return self._is_certain(node) and self._lifetimes.name_left(node.asked.at, trio.current_time()) > 0
+
+    def _is_certain(self, node: Node) -> bool:
+        return node.ino not in self._nodes.contested and not self._nodes.nameless(node)
 
     async def renew(self, node: Node) -> bool:
         """Bring the attributes of a node up to date, if they are no longer good; False: another file has its name now.
@@ -137,7 +143,7 @@ class Lookup:
         spellings = self.spellings(folder, name)
         for spelling in spellings:
             key, node = self._nodes.find(folder, home.names, spelling)
-            if node and self.is_fresh(node) and self._nodes.certain(folder, key, node, spelling, name):
+            if node and self._has_name(node) and self._nodes.certain(folder, key, node, spelling, name):
                 self.hits += 1
                 return node
         if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):
@@ -203,7 +209,7 @@ class Lookup:
 
     def _is_absent(self, folder: Folder, key: str, shown: bytes) -> bool:
         asked = self._absent.asked(folder.ino, key, shown)
-        return asked is not None and self._lifetimes.left(asked.at, trio.current_time()) > 0
+        return asked is not None and self._lifetimes.name_left(asked.at, trio.current_time()) > 0
 
     async def _find_share(self, root: Folder, name: bytes) -> Node | None:
         text = from_wtf8(name)

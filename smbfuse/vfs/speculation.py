@@ -104,7 +104,7 @@ class Speculation:
         node = listing.node(position)
         if node is None:
             return None
-        if self._lifetimes.left(node.asked.at, trio.current_time()) <= 0:
+        if self._lifetimes.name_left(node.asked.at, trio.current_time()) <= 0:
             self._nodes.collect(node)
             return None
         self._answered += 1

@@ -5,6 +5,7 @@ import errno
 import functools
 import json
 import stat as posix
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -49,7 +50,7 @@ async def test_the_kernel_may_keep_an_answer_as_long_as_it_is_good_and_no_longer
     share = MemShare()
     share.add("d/a")
     share.delays["stat"] = 0.25
-    mounted = await mount(share, cache=Cache(attributes_s=2.0))
+    mounted = await mount(share, cache=Cache(attributes_s=2.0, directories_s=2.0))
     entry = await mounted.find("d/a")
     assert entry.attr_timeout_s == entry.entry_timeout_s == pytest.approx(1.75)  # counted from the question
     await trio.sleep(1)
@@ -391,3 +392,30 @@ async def test_statistics_can_be_printed(mount: Mount) -> None:
     assert shown["inodes"] == 2
     assert shown["blocks"]["hits"] == 1
     assert shown["shares"] == [share.name]
+
+
+@pytest.mark.parametrize("attributes_s, directories_s", [(60.0, 1.0), (1.0, 60.0)])
+async def test_a_name_is_believed_no_longer_than_folders_are_nor_than_its_attributes(
+    mount: Mount, autojump_clock: MockClock, attributes_s: float, directories_s: float
+) -> None:
+    share = MemShare()
+    share.add("d/f", b"text")
+    mounted = await mount(share, cache=Cache(attributes_s=attributes_s, directories_s=directories_s))
+    folder = await mounted.fs.lookup(1, b"d")
+    file = await mounted.fs.lookup(folder.stat.ino, b"f")
+    absent = await mounted.fs.lookup(folder.stat.ino, b"not there")
+    assert (folder.entry_timeout_s, folder.attr_timeout_s) == (1.0, 1.0)
+    assert (file.entry_timeout_s, file.attr_timeout_s) == (1.0, attributes_s)
+    assert (absent.stat.ino, absent.entry_timeout_s) == (0, 1.0)
+
+    async def asks(question: Callable[[], Awaitable[object]]) -> bool:
+        before = share.calls["stat"]
+        await question()
+        return share.calls["stat"] > before
+
+    await trio.sleep(10)
+    assert await asks(lambda: mounted.fs.getattr(file.stat.ino)) == (attributes_s < 10)
+    assert await asks(lambda: mounted.fs.getattr(folder.stat.ino))
+    assert await asks(lambda: mounted.fs.lookup(folder.stat.ino, b"not there"))
+    await trio.sleep(10)
+    assert await asks(lambda: mounted.fs.lookup(folder.stat.ino, b"f"))
