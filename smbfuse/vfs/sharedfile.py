@@ -119,6 +119,7 @@ class SharedFile:
         self.time_shown = False  # somebody was told `written_ns`
         self.moves_time = False  # closing it makes the server take another write time
         self.flushed = False  # the server has put on its disk what it has
+        self.flushing: trio.Lock | None = None  # one at a time asks it to; made when first used
         self.keep_until: float | None = None  # closed then, even if wanted again; see `closing.Kept`
         self.ended = False  # out of the table: closed when the last transfer has ended
         self.at_once = False  # somebody waits for its close

@@ -57,15 +57,19 @@ class Writing:
 
     async def sync(self, file: SharedFile) -> None:
         """Have the server put on its disk what it has of a file, unless it has done so."""
-        if not self._strict_sync or file.flushed or file.writer is None:
+        if not self._strict_sync:
             return
-        file.flushed = True
-        try:
-            with file.writer as server:
-                await server.flush()
-        except BaseException:
-            file.flushed = False
-            raise
+        lock = file.flushing = file.flushing or trio.Lock()
+        async with lock:  # who is second returns when the first has his answer, and asks himself if that was an error
+            if file.flushed or file.writer is None:
+                return
+            file.flushed = True  # unless something is written meanwhile
+            try:
+                with file.writer as server:
+                    await server.flush()
+            except BaseException:
+                file.flushed = False
+                raise
 
     async def resize(self, file: SharedFile, size: int) -> None:
         """Give an open file another size, in its turn among the writes.  Cost: 1 round trip."""

@@ -179,6 +179,52 @@ async def test_fsync_asks_for_the_disk_only_if_anything_was_written(mount: Mount
     assert bytes(share.node("f").data) == b"y"
 
 
+@pytest.mark.parametrize("refused_first", [False, True])
+async def test_no_fsync_returns_before_the_disk_has_it(
+    mount: Mount, nursery: trio.Nursery, refused_first: bool
+) -> None:
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    fh = await opened(mounted, "f")
+    await mounted.fs.write(fh, 0, b"x")
+    ended: list[str] = []
+
+    async def sync() -> None:
+        try:
+            await mounted.fs.fsync(fh, datasync=False)
+            ended.append("done")
+        except NoSpace:
+            ended.append("refused")
+
+    if refused_first:
+        share.fail("flush", NoSpace("full", status=DISK_FULL))
+    with share.held("flush"):
+        for _ in range(2):
+            nursery.start_soon(sync)
+        await wait_all_tasks_blocked()
+        assert ended == []
+        assert share.calls["flush"] == 1
+    await wait_all_tasks_blocked()
+    assert ended == (["refused", "done"] if refused_first else ["done", "done"])
+    assert share.calls["flush"] == 1 + refused_first
+
+
+async def test_what_is_written_during_an_fsync_is_the_next_ones(mount: Mount, nursery: trio.Nursery) -> None:
+    share = granting()
+    share.add("f")
+    mounted = await mount(share)
+    fh = await opened(mounted, "f")
+    await mounted.fs.write(fh, 0, b"x")
+    with share.held("flush"):
+        nursery.start_soon(mounted.fs.fsync, fh, False)
+        await wait_all_tasks_blocked()
+        await mounted.fs.write(fh, 0, b"y")
+        await mounted.fs.flush(fh)
+    await mounted.fs.fsync(fh, datasync=False)
+    assert share.calls["flush"] == 2
+
+
 # -- what does not
 
 
