@@ -13,7 +13,7 @@ from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import Denied, NoSpace, SmbError
 from smbfuse.share import Buffer, Caching, Features, Limits
 from smbfuse.vfs.budget import GATHER_S
-from smbfuse.vfs.filetable import FIRST_BYTES
+from smbfuse.vfs.opening import FIRST_BYTES
 from smbfuse.vfs.posix import Caller, NewAttributes
 from tests.conftest import ExpectedWarnings
 from tests.support.mem_files import MemFile
