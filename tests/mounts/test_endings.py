@@ -1,9 +1,8 @@
 """However a mount is ended, it closes what is open, gives the tree back, logs off, and ends with 0."""
 
 import signal
-import struct
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.relay import Relay
 from tests.support.caller import caller_on
 from tests.support.mounts import Mount
-from tests.support.record import Pdu
+from tests.support.record import commands
 from tests.support.samba import SambaServer, wait_for
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
@@ -21,34 +20,6 @@ PATIENCE_S: Final = 15.0
 # Command codes: opening a file, closing one, giving the tree back, logging off.
 SMB1: Final = ({0x2D, 0xA2}, {0x04}, 0x71, 0x74)  # [MS-CIFS] 2.2.2.1
 SMB2: Final = ({5}, {6}, 4, 2)  # [MS-SMB2] 2.2.1
-
-
-def commands(pdus: Sequence[Pdu]) -> list[tuple[int, bool]]:
-    """Return each command sent to the server, with whether the server's answer to it was a success."""
-    sent: list[tuple[int, bytes]] = []
-    statuses: dict[bytes, int] = {}
-    for pdu in pdus:
-        if pdu.kind:
-            continue
-        if pdu.data.startswith(b"\xffSMB"):
-            key = pdu.data[30:32]
-            if pdu.to_server:
-                sent.append((pdu.data[4], key))
-            else:
-                statuses[key] = struct.unpack_from("<I", pdu.data, 5)[0]
-            continue
-        at = 0
-        while pdu.data[at : at + 4] == b"\xfeSMB":
-            key = pdu.data[at + 24 : at + 32]
-            if pdu.to_server:
-                sent.append((struct.unpack_from("<H", pdu.data, at + 12)[0], key))
-            else:
-                statuses[key] = struct.unpack_from("<I", pdu.data, at + 8)[0]
-            (following,) = struct.unpack_from("<I", pdu.data, at + 20)
-            if not following:
-                break
-            at += following
-    return [(command, statuses.get(key) == 0) for command, key in sent]
 
 
 def by_signal(number: signal.Signals) -> Callable[[Mount], None]:

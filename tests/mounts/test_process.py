@@ -2,7 +2,6 @@
 
 import json
 import signal
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from tests.relay import Relay
 from tests.support.folders import mount_table, public_folder
 from tests.support.mounts import Mount, mount_options, target
-from tests.support.record import Pdu
+from tests.support.record import commands
 from tests.support.samba import SambaServer, wait_for
 from tests.support.users import Installation, User
 
@@ -47,25 +46,6 @@ def smbfuse(user: User, installation: Installation) -> Callable[..., subprocess.
         )
 
     return run
-
-
-def commands(pdus: list[Pdu] | tuple[Pdu, ...]) -> list[int]:
-    """Return the commands sent to the server: SMB1's byte, SMB2's word with each of a compound."""
-    sent = []
-    for pdu in pdus:
-        if not pdu.to_server or pdu.kind != 0:
-            continue
-        if pdu.data.startswith(b"\xffSMB"):
-            sent.append(pdu.data[4])
-            continue
-        at = 0
-        while pdu.data[at : at + 4] == b"\xfeSMB":
-            sent.append(struct.unpack_from("<H", pdu.data, at + 12)[0])
-            (following,) = struct.unpack_from("<I", pdu.data, at + 20)
-            if not following:
-                break
-            at += following
-    return sent
 
 
 def test_it_returns_to_the_shell_with_the_mount_ready(
@@ -103,7 +83,7 @@ def test_a_signal_ends_it_and_it_takes_its_leave_of_the_server(
     mounted.process.send_signal(number)
     assert mounted.process.wait(15) == 0
     assert not mounted.mounted()
-    assert commands(list(relay.pdus()))[-2:] == farewell
+    assert commands(relay.pdus())[-2:] == [(command, True) for command in farewell]
 
 
 def test_unmounting_takes_leave_too(
@@ -112,7 +92,7 @@ def test_unmounting_takes_leave_too(
     relay = relay_to(samba.port)
     mounted = mount(samba, {"vers": "3.0", "port": relay.port})
     assert mounted.unmount() == 0
-    assert commands(list(relay.pdus()))[-2:] == [4, 2]
+    assert commands(relay.pdus())[-2:] == [(4, True), (2, True)]
 
 
 def test_old_and_new_and_twice_the_same_at_once(

@@ -44,6 +44,37 @@ def requests(pdus: Iterable[Pdu]) -> int:
     return sum(pdu.to_server and pdu.kind == SESSION_MESSAGE for pdu in pdus)
 
 
+def commands(pdus: Iterable[Pdu]) -> list[tuple[int, bool]]:
+    """Return each command sent to the server, those of a compound too, and whether its answer was a success.
+
+    SMB1's are bytes, SMB2's words. For messages in the clear, of one connection.
+    """
+    sent: list[tuple[int, bytes]] = []
+    statuses: dict[bytes, int] = {}
+    for pdu in pdus:
+        if pdu.kind != SESSION_MESSAGE:
+            continue
+        if pdu.data.startswith(SMB1_ID):
+            key = pdu.data[30:32]
+            if pdu.to_server:
+                sent.append((pdu.data[4], key))
+            else:
+                statuses[key] = struct.unpack_from("<I", pdu.data, 5)[0]
+            continue
+        at = 0
+        while pdu.data[at : at + 4] == SMB2_ID:
+            key = pdu.data[at + 24 : at + 32]
+            if pdu.to_server:
+                sent.append((struct.unpack_from("<H", pdu.data, at + 12)[0], key))
+            else:
+                statuses[key] = struct.unpack_from("<I", pdu.data, at + 8)[0]
+            (following,) = struct.unpack_from("<I", pdu.data, at + 20)
+            if not following:
+                break
+            at += following
+    return [(command, statuses.get(key) == 0) for command, key in sent]
+
+
 def dependent_round_trips(pdus: Iterable[Pdu]) -> int:
     """Return the length of the longest chain of requests of which each was sent after the reply to the one before.
 
