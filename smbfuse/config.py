@@ -258,13 +258,13 @@ class Cache:
         "with `loose` 30 times as long, `none` keeps nothing",
     )
     attributes_s: float = option(
-        1.0,
-        names=("acregmax",),
-        unit="seconds",
-        help="how long attributes are believed, and that a name is there or is not",
+        1.0, names=("acregmax",), unit="seconds", help="how long a file's attributes are believed"
     )
     directories_s: float = option(
-        1.0, names=("acdirmax",), unit="seconds", help="how long a folder's listing is believed"
+        1.0,
+        names=("acdirmax",),
+        unit="seconds",
+        help="how long a folder's listing is believed, and its attributes and names, these no longer than acregmax=",
     )
     size: int = option(256 * MIB, names=("cache_size",), unit="bytes", help="most file data kept in memory")
     close_timeout_s: float = option(
