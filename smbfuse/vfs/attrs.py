@@ -14,11 +14,13 @@ after a stat, cannot bring old attributes back.
 Names, "not there" and a folder's attributes are believed for the shorter of the first two.
 """
 
+import operator
 import struct
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from functools import cache
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.share import FileStat, Kind
@@ -98,15 +100,19 @@ _OPTIONAL: Final = "qqqqQIHIIII"
 _KINDS: Final = tuple(Kind)
 
 
+class _Shape(NamedTuple):
+    """How the optional fields of a record lie, for one set of those that are present."""
+
+    layout: Struct
+    spread: Callable[[Sequence[int | None]], tuple[Any, ...]]  # what is unpacked and a None -> every field in order
+
+
 @cache
-def _layout(present: int) -> Struct:
-    return Struct("<" + "".join(code for bit, code in enumerate(_OPTIONAL) if present >> bit & 1))
-
-
-# A plain listing tells the four times and nothing else of these: the common case has its own way.
-_LISTED: Final = 0b1111
-_LISTED_LAYOUT: Final = _layout(_LISTED)
-_NOTHING_ELSE: Final = [None] * 5
+def _shape(present: int) -> _Shape:
+    """Return the shape of a set of fields, of which a mount meets three or four: each record is decoded by C alone."""
+    bits = [bit for bit in range(len(_OPTIONAL)) if present >> bit & 1]
+    places = [bits.index(bit) if bit in bits else -1 for bit in range(len(_OPTIONAL))]
+    return _Shape(Struct("<" + "".join(_OPTIONAL[bit] for bit in bits)), operator.itemgetter(*places))
 
 
 def pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
@@ -122,59 +128,42 @@ def pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
 def _pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
     kind, size, allocation, attributes, created, accessed, written, changed, file_id, *rest, device = stat
     optional = [time if time is None else time // 100 for time in (created, accessed, written, changed)]
-    if rest == _NOTHING_ELSE and device is None and None not in optional:
-        present = _LISTED
-        tail = _LISTED_LAYOUT.pack(*optional)
-    else:
-        optional += (*rest, *(device or (None, None)))
-        present = sum(1 << bit for bit, value in enumerate(optional) if value is not None)
-        tail = _layout(present).pack(*(value for value in optional if value is not None))
+    optional += (*rest, *(device or (None, None)))
+    present, bit = 0, 1
+    values = []
+    for value in optional:
+        if value is not None:
+            present |= bit
+            values.append(value)
+        bit <<= 1
     head = _HEAD.pack(asked.at, asked.number, generation & U32, present, kind, attributes, size, allocation, file_id)
-    return head + tail + to_wtf8(name)
+    return head + _shape(present).layout.pack(*values) + to_wtf8(name)
 
 
 def unpack(record: bytes) -> Known:
     """Return what `pack` put together."""
     at, number, generation, present, kind, attributes, size, allocation, file_id = _HEAD.unpack_from(record)
-    if present == _LISTED:
-        layout = _LISTED_LAYOUT
-        created, accessed, written, changed = layout.unpack_from(record, _HEAD.size)
-        stat = FileStat(
-            _KINDS[kind],
-            size,
-            allocation,
-            attributes,
-            created * 100,
-            accessed * 100,
-            written * 100,
-            changed * 100,
-            file_id,
-        )
-    else:
-        layout = _layout(present)
-        values = iter(layout.unpack_from(record, _HEAD.size))
-        *times, volume_id, links, mode, uid, gid, major, minor = (
-            next(values) if present >> bit & 1 else None for bit in range(len(_OPTIONAL))
-        )
-        device = None if major is None or minor is None else (major, minor)
-        created, accessed, written, changed = (time if time is None else time * 100 for time in times)
-        stat = FileStat(
-            _KINDS[kind],
-            size,
-            allocation,
-            attributes,
-            created,
-            accessed,
-            written,
-            changed,
-            file_id,
-            volume_id,
-            links,
-            mode,
-            uid,
-            gid,
-            device,
-        )
+    layout, spread = _shape(present)
+    created, accessed, written, changed, volume_id, links, mode, uid, gid, major, minor = spread(
+        (*layout.unpack_from(record, _HEAD.size), None)
+    )
+    stat = FileStat(
+        _KINDS[kind],
+        size,
+        allocation,
+        attributes,
+        None if created is None else created * 100,
+        None if accessed is None else accessed * 100,
+        None if written is None else written * 100,
+        None if changed is None else changed * 100,
+        file_id,
+        volume_id,
+        links,
+        mode,
+        uid,
+        gid,
+        None if major is None else (major, minor),
+    )
     name = record[_HEAD.size + layout.size :].decode("utf-8", "surrogatepass")
     return Known(Asked(number, at), generation, stat, name)
 
@@ -194,7 +183,7 @@ def kind_and_size(record: bytes) -> tuple[Kind, int]:
 def name_of(record: bytes) -> str:
     """Return the server's spelling of a record's name, without decoding the rest."""
     (present,) = _PRESENT.unpack_from(record, _PRESENT_OFFSET)
-    return record[_HEAD.size + _layout(present).size :].decode("utf-8", "surrogatepass")
+    return record[_HEAD.size + _shape(present).layout.size :].decode("utf-8", "surrogatepass")
 
 
 def _in_range(stat: FileStat) -> FileStat:
@@ -234,18 +223,22 @@ def refined(new: FileStat, old: FileStat) -> FileStat:
     written_ns = new.written_ns
     if new.created_ns is None and old.written_ns is not None and _same_second(written_ns, old.written_ns):
         written_ns = old.written_ns
-    return new._replace(
-        created_ns=old.created_ns if new.created_ns is None else new.created_ns,
-        accessed_ns=old.accessed_ns if new.accessed_ns is None else new.accessed_ns,
-        written_ns=old.written_ns if written_ns is None else written_ns,
-        changed_ns=old.changed_ns if new.changed_ns is None else new.changed_ns,
-        file_id=new.file_id or old.file_id,
-        volume_id=old.volume_id if new.volume_id is None else new.volume_id,
-        links=old.links if new.links is None else new.links,
-        mode=old.mode if new.mode is None else new.mode,
-        uid=old.uid if new.uid is None else new.uid,
-        gid=old.gid if new.gid is None else new.gid,
-        device=old.device if new.device is None else new.device,
+    return FileStat(  # by position: by name it takes twice as long
+        new.kind,
+        new.size,
+        new.allocation,
+        new.attributes,
+        old.created_ns if new.created_ns is None else new.created_ns,
+        old.accessed_ns if new.accessed_ns is None else new.accessed_ns,
+        old.written_ns if written_ns is None else written_ns,
+        old.changed_ns if new.changed_ns is None else new.changed_ns,
+        new.file_id or old.file_id,
+        old.volume_id if new.volume_id is None else new.volume_id,
+        old.links if new.links is None else new.links,
+        old.mode if new.mode is None else new.mode,
+        old.uid if new.uid is None else new.uid,
+        old.gid if new.gid is None else new.gid,
+        old.device if new.device is None else new.device,
     )
 
 
@@ -287,7 +280,10 @@ class AbsentNames:
 
     def appeared(self, folder_ino: int, key: str) -> set[bytes]:
         """Forget that the name is missing; return the spellings under which the kernel may still believe it."""
-        spellings = set(self._names.pop((folder_ino, key), ()))
+        missing = self._names.pop((folder_ino, key), None)
+        if missing is None:
+            return set()
+        spellings = set(missing)
         self._count -= len(spellings)
         return spellings
 

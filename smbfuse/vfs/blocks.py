@@ -19,6 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+import trio
+
 from smbfuse.errors import SmbError
 from smbfuse.share import Buffer
 from smbfuse.vfs.attrs import Version
@@ -156,7 +158,7 @@ class BlockCache:
 
     def tidy(self, file: FileBlocks) -> None:
         """Leave out a file of which nothing is kept: opened once, it shall cost no memory for ever."""
-        if not file.blocks() and self._files.get(file.ino) is file:
+        if not file and self._files.get(file.ino) is file:
             del self._files[file.ino]
 
     # -- reading
@@ -169,6 +171,7 @@ class BlockCache:
         """Ask for new blocks, each in a task of its own."""
         for block in blocks:
             length = block.end - block.start
+            block.ready = trio.Event()
             block.file.pending += length
             self._pending += length
             self._fetches += 1

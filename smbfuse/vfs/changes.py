@@ -24,7 +24,7 @@ from smbfuse.errors import Busy, Denied, Exists, SmbError, StatusError, Unsuppor
 from smbfuse.share import Creation, Features, FileStat, Kind, OpenIntent
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Folder, Node, is_below
+from smbfuse.vfs.inode import Folder, Node, is_below, share_root
 from smbfuse.vfs.modes import FILE_TYPES
 from smbfuse.vfs.namespace import Namespace, Place
 from smbfuse.vfs.nodes import NodeTable
@@ -159,7 +159,7 @@ class Changes:
         share = place.home.share
         if self._nodes.nameless(node):
             raise SmbError(f"{node.name!r} has no name any longer", errno=posix.ENOENT)
-        if self._nodes.locate(node)[0] is not place.home:
+        if share_root(node) is not place.home:
             raise SmbError("a link to a file of another share", errno=posix.EXDEV)
         if isinstance(node, Folder) or Features.HARD_LINKS not in share.features:
             raise SmbError("the server gives a file no second name", errno=posix.EPERM)

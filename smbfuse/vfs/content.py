@@ -37,7 +37,7 @@ class Content:
             return False
         own = file.covered or (self._loose and file.own_changes)
         file.own_changes = file.own_changes and file.writes.unsaved
-        if own or (data.version is UNKNOWN and node.pages is None and not data.blocks()):
+        if own or (data.version is UNKNOWN and node.pages is None and not data):
             data.version = new
             if node.pages is not None:
                 node.pages = hash(new)

@@ -23,7 +23,8 @@ class Entries:
 
     def of(self, node: Node, *, ours: bool = False) -> Entry:
         """Return a node's entry. `ours`: the kernel itself has had it changed to what it is."""
-        shown = self._files.shown(node, node.stat())
+        known = node.known()
+        shown = self._files.shown(node, known.stat)
         told = self._files.told
         if told is not None and shown.kind is Kind.FILE:
             if ours:
@@ -32,7 +33,7 @@ class Entries:
                 told.tell_open(node, shown)
             else:
                 told.tell(node, shown)
-        known = node.known()
+                known = node.known()  # it may be another file to the kernel now
         stat = self._appearance.posix(node.ino, shown)
         if self._nodes.nameless(node):
             stat = stat._replace(nlink=0)

@@ -151,7 +151,8 @@ class OpenFiles:
         view = file.data.hit(offset, end)
         if view is not None:
             self._blocks.hits += 1
-            if not handle.readahead.follows(offset, end):
+            whole = not offset and end >= file.server_size  # nothing lies ahead of who has read it all
+            if not whole and not handle.readahead.follows(offset, end):
                 self._reading.ahead(handle, offset, end)
             return view
         return await self._reading.missing(handle, offset, end)

@@ -38,7 +38,7 @@ class Block:
         self.end = end
         self.data: memoryview | None = None
         self.error: SmbError | None = None
-        self.ready: trio.Event | None = trio.Event()  # None once it is here
+        self.ready: trio.Event | None = None  # to be waited for while it is on its way
         self.read_to = start  # bytes before this have been read once
         self.again = False  # read a second time since eviction last looked
         self.charge = 0  # bytes of memory
@@ -124,6 +124,9 @@ class FileBlocks:
             at = self._blocks[index].end
             index += 1
         return True
+
+    def __bool__(self) -> bool:
+        return bool(self._starts)
 
     def blocks(self) -> Sequence[Block]:
         """Return all blocks, in order."""

@@ -26,7 +26,7 @@ from smbfuse.vfs.closing import Closing, Kept
 from smbfuse.vfs.content import Content
 from smbfuse.vfs.extents import Piece
 from smbfuse.vfs.grants import Grant
-from smbfuse.vfs.inode import Node
+from smbfuse.vfs.inode import Node, share_root
 from smbfuse.vfs.modes import READONLY, WRITE_BITS
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES, Opener
@@ -93,7 +93,7 @@ class FileTable:
         Cost: none if it is open for this and its attributes are good, else 1 round trip.
         Raises: as `OpenFiles.open`.
         """
-        file = self._files.get(node.ino) or self._enter(node, self._nodes.locate(node)[0].share, Grant())
+        file = self._files.get(node.ino) or self._enter(node, share_root(node).share, Grant())
         file.users += 1
         file.hold()
         self._kept.take(file)
@@ -118,7 +118,7 @@ class FileTable:
 
         Raises: SmbError with ESTALE (its name is gone).
         """
-        file = self._enter(node, self._nodes.locate(node)[0].share, Grant())
+        file = self._enter(node, share_root(node).share, Grant())
         file.users += 1
         file.hold()
         file.opening.acquire_nowait()
@@ -290,9 +290,10 @@ class FileTable:
         """Tell whether an open needs nothing of the server."""
         if not file.can(read=read, write=write):
             return False
-        stat = file.node.stat()
-        if write and (stat.attributes & READONLY or (stat.mode is not None and not stat.mode & WRITE_BITS)):
-            return False  # it was opened before it was protected: the server shall say whether it may be again
+        if write:
+            stat = file.node.stat()
+            if stat.attributes & READONLY or (stat.mode is not None and not stat.mode & WRITE_BITS):
+                return False  # it was opened before it was protected: the server shall say whether it may be again
         # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
         still_open = file.opens > 0 and self._nodes.nameless(file.node)
         left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())
@@ -321,7 +322,8 @@ class FileTable:
         """Keep a file that nobody uses any longer open for a while, or close it."""
         if file.users or file.ended:
             return
-        file.writes.abandon()
+        if file.writes.losses:
+            file.writes.abandon()
         wanted = not file.moves_time and not self._nodes.nameless(file.node)
         if wanted and Caching.HANDLE in file.grant.current and file.handles() and self._kept.keep(file):
             return

@@ -1,11 +1,13 @@
 """One known file: its number, its place in the tree, and what is known of it as one packed record."""
 
+import errno as posix
 import logging
 from collections.abc import Collection
 from typing import Protocol
 
 import trio
 
+from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Share, creation_differs
 from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, unpack, version
 from smbfuse.vfs.names import Names
@@ -96,7 +98,7 @@ class ShareRoot(Folder):
         self.share = share
         self.names = names
         self.trusts_ids = trusts_ids
-        self.hidden: set[str] = set()  # keys of names we have given to files that are to have none; see `hiding`
+        self.hidden: set[str] = set()  # keys of names we have given to files that are to have none; see `removal`
 
     def same_file(self, before: FileStat, after: FileStat) -> bool:
         """Tell whether two answers about one path are about one file, as far as they say."""
@@ -137,6 +139,16 @@ class Observer(Protocol):
     def node_gone(self, ino: int) -> None:
         """Hear that a number is free again."""
         ...
+
+
+def share_root(node: Node) -> ShareRoot:
+    """Return the root of the share a node is in.  Raises: SmbError (ESTALE: its name is gone)."""
+    at: Node | None = node
+    while at is not None and not isinstance(at, ShareRoot):
+        at = at.parent
+    if at is None:
+        raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
+    return at
 
 
 def is_below(node: Node, folder: Folder) -> bool:

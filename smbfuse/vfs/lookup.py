@@ -12,7 +12,7 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
 from smbfuse.vfs.directory import OpenDirectories
-from smbfuse.vfs.inode import Folder, Node, ShareRoot
+from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
 from smbfuse.vfs.names import NAME_MAX, Names, fold, from_wtf8, needs_listing, to_wtf8
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ROOT_INO
@@ -87,12 +87,12 @@ class Lookup:
         """Tell whether the kernel asks for the name of a node in another case than the server has it."""
         if node.parent is not folder or is_server_root(folder):
             return False
-        names = self._nodes.locate(folder)[0].names
+        names = share_root(folder).names
         return names.shown(node.name) != name and node.key in map(names.key, names.spellings(name))
 
     def spellings(self, folder: Folder, name: bytes) -> tuple[str, ...]:
         """Return what a name in a folder may be called on the server, likeliest first; those that we hide left out."""
-        home, _ = self._nodes.locate(folder)
+        home = share_root(folder)
         alias = (folder.aliases or {}).get(name)
         spellings = home.names.spellings(name)
         if alias is not None:
@@ -138,7 +138,7 @@ class Lookup:
                 raise
 
     async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
-        home, _ = self._nodes.locate(folder)
+        home = share_root(folder)
         self._directories.leases.used(folder)
         spellings = self.spellings(folder, name)
         for spelling in spellings:
@@ -185,7 +185,7 @@ class Lookup:
 
     def found(self, folder: Folder, spelling: str, shown: bytes, stat: FileStat, asked: Asked) -> Node:
         """Take in that a name stands for what `stat` says; the kernel knows it, or is about to, as `shown`."""
-        home, _ = self._nodes.locate(folder)
+        home = share_root(folder)
         node = self._nodes.place(folder, spelling, stat, asked)
         self.appeared(folder, home.names.key(spelling), shown)
         key, _ = self._nodes.find(folder, home.names, spelling)

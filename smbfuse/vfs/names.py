@@ -22,6 +22,7 @@ from smbfuse.config import NameMapping
 
 NAME_MAX: Final = 255  # bytes in one name of a Linux folder
 HASH_DIGITS: Final = 8
+_SURELY_HOLDABLE: Final = NAME_MAX // 4  # characters of at most four bytes each
 
 _CONTROLS: Final = {chr(code): chr(0xF000 + code) for code in range(1, 0x20)}
 _SFM_RESERVED: Final = dict(zip('"*:<>?\\|', "\uf020\uf021\uf022\uf023\uf024\uf025\uf026\uf027", strict=True))
@@ -117,7 +118,10 @@ class Names:
         Always something that the kernel takes: 1 to 255 bytes without '/' and NUL, neither '.' nor '..'.
         """
         text = name
-        if not is_plain(name):
+        if is_plain(name):
+            if len(name) <= _SURELY_HOLDABLE:
+                return name.encode()
+        else:
             if _SURROGATE.search(name):
                 text = _joined(name)
             if self._mapping is not NameMapping.NONE:

@@ -23,7 +23,7 @@ from smbfuse.share import FileStat
 from smbfuse.vfs.attrs import AbsentNames, Asked
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Folder, Node, ShareRoot
+from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
 from smbfuse.vfs.lookup import Lookup, is_server_root
 from smbfuse.vfs.names import NAME_MAX
 from smbfuse.vfs.nodes import NodeTable
@@ -104,7 +104,7 @@ class Namespace:
 
     def known(self, folder: Folder, name: bytes) -> tuple[Place, Node] | None:
         """Return what a name is known to stand for, however long ago that was learnt; None: nothing is known of it."""
-        home, _ = self._nodes.locate(folder)
+        home = share_root(folder)
         for spelling in self._lookup.spellings(folder, name):
             key, node = self._nodes.find(folder, home.names, spelling)
             if node is not None:
@@ -208,7 +208,7 @@ class Namespace:
         folder = self._nodes.folder(ino)
         if is_server_root(folder):
             raise SmbError("the shares of a server are not changed from here", errno=posix.EPERM)
-        return folder, self._nodes.locate(folder)[0]
+        return folder, share_root(folder)
 
     def _gone(self, place: Place) -> None:
         self._lookup.appeared(place.folder, place.key, place.shown)

@@ -26,7 +26,7 @@ from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
 from smbfuse.vfs.contested import Contested
-from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, proven_same
+from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, proven_same, share_root
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
 from smbfuse.vfs.recent import RecentChanges
@@ -78,19 +78,18 @@ class NodeTable:
         return node
 
     def locate(self, node: Node) -> tuple[ShareRoot, str]:
-        """Return the share of a node and its path there.  Raises: SmbError (ESTALE: its name is gone; EREMOTE)."""
+        """Return the share of a node and its path there.  Raises: SmbError (ESTALE: its name is gone)."""
+        root = share_root(node)
         names: list[str] = []
         at: Node | None = node
-        while at is not None and not isinstance(at, ShareRoot):
+        while at is not None and at is not root:
             names.append(at.name)
             at = at.parent
-        if at is None:
-            raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
-        return at, "/".join(reversed(names))
+        return root, "/".join(reversed(names))
 
     def home(self, node: Node) -> ShareRoot:
-        """Return the share of a node, of one that has lost its name too.  Raises: SmbError (ESTALE, EREMOTE)."""
-        return self._nameless.get(node.ino) or self.locate(node)[0]
+        """Return the share of a node, of one that has lost its name too.  Raises: SmbError (ESTALE)."""
+        return self._nameless.get(node.ino) or share_root(node)
 
     def moved(self, node: Node, asked: Asked) -> bool:
         """Tell whether a node has another path than when a question about it was asked: the answer is about nobody."""
@@ -132,9 +131,11 @@ class NodeTable:
         An answer older than what is known changes nothing. `listed`: the spelling is the server's own. `record` is the
         same answer packed, where it is at hand.
         """
-        home, _ = self.locate(folder)
+        home = share_root(folder)
         key, node = self.find(folder, home.names, name)
         if node is not None:
+            if node.record == record:
+                return node  # this very answer has told it already
             known = node.known()
             if home.same_file(known.stat, stat) or home.ids_waver(known, name, stat):
                 own_name = listed and node.parent is folder and node.key == key
@@ -150,7 +151,7 @@ class NodeTable:
 
     def refresh(self, node: Node, stat: FileStat, asked: Asked) -> bool:
         """Take the answer to a question about a node's path; False: another file has that name now."""
-        home, _ = self.locate(node)
+        home = share_root(node)
         known = node.known()
         if node.parent is None or home.same_file(known.stat, stat) or home.ids_waver(known, known.name, stat):
             self._learn(node, known, stat, asked, known.name)
@@ -187,7 +188,7 @@ class NodeTable:
         node = folder.children[key]
         self.doubt(node)
         if not isinstance(node, Folder):
-            self._name_gone(self.locate(folder)[0], node, folder, key, None)
+            self._name_gone(share_root(folder), node, folder, key, None)
 
     def lost(self, node: Node, asked: Asked) -> None:
         """Take the answer that there is nothing at a node's path."""
@@ -200,7 +201,7 @@ class NodeTable:
         `told`: the spelling under which the kernel itself has asked for the change.
         """
         node = folder.children.pop(key)
-        home, _ = self.locate(folder) if not isinstance(node, ShareRoot) else (node, "")
+        home = node if isinstance(node, ShareRoot) else share_root(folder)
         self._name_gone(home, node, folder, key, told)
         others = self._links.get(node.ino, [])
         if node.parent is not folder or node.key != key:
@@ -222,7 +223,7 @@ class NodeTable:
         `told`: old and new name as the kernel has asked.
         """
         node = folder.children.pop(key)
-        home, _ = self.locate(new_folder)
+        home = share_root(new_folder)
         self._name_gone(home, node, folder, key, told[0])
         new_key = home.names.key(name)
         if new_key in new_folder.children:
@@ -346,7 +347,7 @@ class NodeTable:
     def _may_be_linked(self, home: ShareRoot, holder: Node, before: FileStat, after: FileStat) -> bool:
         if after.kind is Kind.DIRECTORY or before.links == 1 or after.links == 1:
             return False
-        return self.locate(holder)[0] is home
+        return share_root(holder) is home
 
     def _link(
         self, folder: Folder, key: str, name: str, node: Node, known: Known, stat: FileStat, asked: Asked
@@ -371,7 +372,7 @@ class NodeTable:
         stat = refined(stat, known.stat)
         node.record = pack(asked, known.generation, stat, name)
         if node.parent is not None and name != known.name:
-            shown = self.locate(node)[0].names.shown(known.name)
+            shown = share_root(node).names.shown(known.name)
             self.observer.name_gone(node.parent, node.key, [shown])
         if stat.kind is Kind.FILE and version(stat) != version(known.stat):
             self.observer.content_changed(node, stat)

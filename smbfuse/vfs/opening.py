@@ -11,7 +11,7 @@ import trio
 
 from smbfuse.errors import Denied, NotFound, SmbError
 from smbfuse.share import Creation, FileStat, Kind, OpenFile, OpenIntent, Share
-from smbfuse.vfs.attrs import Asked, version
+from smbfuse.vfs.attrs import Asked, kind_and_size, version
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.breaks import Breaks
 from smbfuse.vfs.content import Content
@@ -58,7 +58,7 @@ def wants(flags: int) -> tuple[bool, bool]:
 
 def refuse(node: Node) -> None:
     """Raise SmbError unless a node is a regular file: with EISDIR, ELOOP (a symlink), ENXIO."""
-    kind = node.stat().kind
+    kind, _ = kind_and_size(node.record)
     if kind is Kind.DIRECTORY:
         raise SmbError(f"{node.name!r} is a folder", errno=posix.EISDIR)
     if kind is Kind.SYMLINK:

@@ -5,6 +5,7 @@ then be completed from the server, and an oplock is not broken by ourselves. Wha
 let go by all is closed by its owner.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -110,8 +111,6 @@ class SharedFile:
         self.write_opens = 0  # of these: to write
         self.users = 0  # these, opens ahead of the kernel's, and those that are just being made
         self.opening = trio.Semaphore(1)  # one open at a time, so that the others find its handle
-        self.appending = trio.Lock()  # between asking for the size and writing behind it
-        self.settling = trio.Lock()  # one at a time gives it its times
         self.purging = 0  # while the kernel is dropping its pages: nothing is kept
         self.foreign = False  # another client may have changed it while it was open here
         self.own_changes = False  # changed here since the server told the version
@@ -127,6 +126,16 @@ class SharedFile:
 
     def __repr__(self) -> str:
         return f"<SharedFile {self.node!r} opens={self.opens} holders={self._holders} {self.grant!r} {self.writes!r}>"
+
+    @functools.cached_property
+    def appending(self) -> trio.Lock:
+        """Held between asking for the size and writing behind it."""
+        return trio.Lock()
+
+    @functools.cached_property
+    def settling(self) -> trio.Lock:
+        """Held by the one who gives it its times."""
+        return trio.Lock()
 
     @property
     def path(self) -> str:
@@ -174,11 +183,15 @@ class SharedFile:
         The grant of the newest open is the file's: a lease is the same for all of them, and an oplock is only asked for
         again once the former is gone.
         """
-        better = server.caching and not self.grant.current
-        self.grant.given(self.grant.current | server.caching if self.handles() else server.caching)
         handle = ServerHandle(self, server, reads=reads, writes=writes)
         if writes:
             self.write_request = request_size(self.share.limits.write)
+        elif self.writer is None and self.reader is None:
+            self.grant.given(server.caching)
+            self.reader = handle
+            return
+        better = server.caching and not self.grant.current
+        self.grant.given(self.grant.current | server.caching if self.handles() else server.caching)
         former = self.writer if writes else self.readable
         if former is not None and not better and (former.reads or not reads):
             handle.retire()

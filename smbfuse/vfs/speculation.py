@@ -20,7 +20,7 @@ from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.guesses import LARGEST_WINDOW, WINDOW_BYTES, MissedLookups, Siblings
-from smbfuse.vfs.inode import Folder, Node
+from smbfuse.vfs.inode import Folder, Node, share_root
 from smbfuse.vfs.listing import Listing
 from smbfuse.vfs.names import to_wtf8
 from smbfuse.vfs.nodes import NodeTable
@@ -178,7 +178,7 @@ class Speculation:
     def _room(self, folder: Folder) -> int:
         """Return how many files of a folder may be opened ahead now."""
         try:
-            share = self._nodes.locate(folder)[0].share
+            share = share_root(folder).share
         except SmbError:
             return 0  # the folder is no longer there; files of it may be, open
         most = share.limits.in_flight
