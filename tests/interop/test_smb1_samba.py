@@ -192,9 +192,9 @@ async def test_no_handle_stays_open_whenever_its_opener_gives_up(server: SambaSe
             with trio.move_on_after(step / 20_000):
                 directory = await share.open_directory("sub")
                 await directory.aclose()
-        await share.echo()
-        await share.echo()
-        assert "small" not in locked_files(server)
+        with trio.fail_after(30):
+            while "small" in locked_files(server):  # an ECHO may overtake the CLOSEs, for which nobody waits
+                await share.echo()
 
 
 async def test_wrong_passwords_and_names_are_refused(server: SambaServer) -> None:
