@@ -550,7 +550,7 @@ async def test_who_shares_nothing_keeps_others_out(plain: Stage) -> None:
     await plain.made(path)
     tree = plain.there.tree
     alone = CreateRequest(0, 0, IMPERSONATION, 0, Access.FILE_READ_DATA, 0, 0, 1, 0, path.replace("/", "\\"))
-    (reply,) = await tree.opening(path, [Request(Command.CREATE, alone.encode())])
+    created, _ = await tree.opening(path, [Request(Command.CREATE, alone.encode())])
     for call in (
         lambda: plain.here.open(path, WRITING),
         lambda: plain.here.remove(path, Kind.FILE),
@@ -560,7 +560,7 @@ async def test_who_shares_nothing_keeps_others_out(plain: Stage) -> None:
         with pytest.raises(Busy):
             await call()
     assert (await plain.here.change(path, Change(written_ns=MOMENT))).written_ns == MOMENT
-    tree.close(reply.created_file_id())
+    tree.close(created.file_id)
     await plain.there.echo()
     await plain.here.remove(path, Kind.FILE)
 
