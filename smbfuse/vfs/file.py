@@ -20,6 +20,7 @@ from smbfuse.errors import SmbError
 from smbfuse.share import Change, FileStat, GrantHolder, OpenFile, Share
 from smbfuse.vfs.attrs import Lifetimes
 from smbfuse.vfs.blocks import BlockCache, Spawn
+from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.filetable import FileTable
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
@@ -200,24 +201,7 @@ class OpenFiles:
         if file is not None and file.writer is not None:
             await self._writing.resize(file, size)
             return
-        while True:
-            sent = self._nodes.ask(trio.current_time())
-            home, path = self._nodes.locate(node)
-            try:
-                stat = await home.share.change(path, Change(size=size), self.holder(node))
-            except SmbError:
-                if node.parent is None or not self._nodes.recent.overtook(node.parent, node.key, sent.number):
-                    self._nodes.doubt(node)
-                    raise
-                continue  # it was renamed here meanwhile
-            break
-        file = self._table.get(node)
-        if file is not None:
-            self._table.content.resized(file, size)
-        else:
-            self._blocks.drop(node.ino)
-            node.pages = None
-        self._nodes.changed_here(node, stat, sent.at)
+        await self.change_by_path(node, Change(size=size))
 
     # -- attributes
 
@@ -225,19 +209,46 @@ class OpenFiles:
         """Change a file's attributes by a handle that may write, if there is one; what is dirty is written before.
 
         A time so set stays, whatever is closed afterwards. False: there is none, `Share.change` is to be used.
-        Cost: 1 round trip, and 1 if anything waits.  Raises: as `OpenFile.change`.
+        Cost: 1 round trip, 1 if anything waits, and 1 for a creation time: whether the server keeps it, it has to say.
+        Raises: as `OpenFile.change`.
         """
         file = self._table.get(node)
         if file is None or file.writer is None:
             return False
         with file.writer as server:
             await file.writes.drain()
+            asked_at = trio.current_time()
             await server.change(change)
+            if change.created_ns is not None:
+                self._nodes.changed_here(node, await server.refresh(), asked_at)
         file.own_changes = True
         if change.written_ns is not None:
             file.written_ns = None
             file.time_shown = file.moves_time = False
         return True
+
+    async def change_by_path(self, node: Node, change: Change) -> None:
+        """Change a file's attributes by its path, or its size, and record what it is then.
+
+        Cost: 1 round trip.  Raises: as `Share.change`, and SmbError with ESTALE (its name is gone).
+        """
+
+        async def send(share: Share, path: str) -> FileStat:
+            return await share.change(path, change, self.holder(node))
+
+        try:
+            stat, sent = await by_path(self._nodes, node, send)
+        except BaseException:
+            self._nodes.doubt(node)
+            raise
+        if change.size is not None:
+            file = self._table.get(node)
+            if file is not None:
+                self._table.content.resized(file, change.size)
+            else:
+                self._blocks.drop(node.ino)
+                node.pages = None
+        self._nodes.changed_here(node, stat, sent.at)
 
     def shown(self, node: Node, stat: FileStat) -> FileStat:
         """Return attributes with what was written here and is not on the server yet."""

@@ -11,6 +11,7 @@ from smbfuse.config import View
 from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
+from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
 from smbfuse.vfs.names import NAME_MAX, Names, fold, from_wtf8, needs_listing, to_wtf8
@@ -123,19 +124,8 @@ class Lookup:
             self.hits += 1
             return True
         self.misses += 1
-        while True:
-            asked = self._nodes.ask(trio.current_time())
-            try:
-                home, path = self._nodes.locate(node)
-                return self._nodes.refresh(node, await home.share.stat(path), asked)
-            except SmbError as error:
-                if node.parent is not None:
-                    await node.parent.settled()
-                if self._nodes.moved(node, asked):
-                    continue  # it was renamed here while the question was on its way
-                if isinstance(error, NotFound):
-                    self._nodes.lost(node, asked)
-                raise
+        stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
+        return self._nodes.refresh(node, stat, asked)
 
     async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
         home = share_root(folder)

@@ -19,8 +19,18 @@ FILE_TYPES: Final = {
 }
 READONLY: Final = int(Attributes.READONLY)  # plain numbers: this runs for every entry of every listing
 SPARSE: Final = int(Attributes.SPARSE)
+# Those that can be set: the others tell what a file is.
+SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 WRITE_BITS: Final = 0o222
 EXECUTE_BITS: Final = 0o111
+
+
+def settable(attributes: int) -> int:
+    """Return what to set so that a file has these DOS attributes, as far as they can be set.
+
+    NORMAL stands for none of them: 0 would change nothing.  [MS-FSCC] 2.6
+    """
+    return int(attributes & SETTABLE or Attributes.NORMAL)
 
 
 class Appearance:

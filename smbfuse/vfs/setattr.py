@@ -14,25 +14,19 @@ Times have steps of 100 ns on the server; what is finer is cut off. Each is sent
 import errno as posix
 from typing import Final
 
-import trio
-
 from smbfuse.config import ModeChanges, View
 from smbfuse.errors import Denied, SmbError
 from smbfuse.share import Attributes, Change, Features, FileStat, Kind, creation_is_derived
+from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Folder, Node, ShareRoot
+from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.lookup import Lookup, is_server_root
-from smbfuse.vfs.modes import WRITE_BITS, Appearance
+from smbfuse.vfs.modes import SETTABLE, WRITE_BITS, Appearance, settable
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Caller, NewAttributes
+from smbfuse.vfs.times import nearest
 
 _PERMISSIONS: Final = 0o7777
-_STEP_NS: Final = 100  # of the server's times
-# Years 1601 to 30828: a FILETIME counts from 1601 in 63 bits, and 0 is no time.  [MS-FSCC] 2.1.1
-_EARLIEST_NS: Final = (1 - 116_444_736_000_000_000) * _STEP_NS
-_LATEST_NS: Final = ((1 << 63) - 1 - 116_444_736_000_000_000) * _STEP_NS
-# Those that can be set. [MS-FSCC] 2.6; NORMAL stands for none of the others: 0 would change nothing.
-_SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 _NOTHING: Final = Change()
 
 
@@ -59,16 +53,16 @@ class AttributeChanges:
         # Whose a file is anyway need not be said: servers ask for the right to give it away all the same.
         shown = self._appearance.posix(node.ino, node.stat())
         change = Change(
-            accessed_ns=_cut(new.atime_ns),
-            written_ns=_cut(new.mtime_ns),
-            attributes=None if keeps_modes else await self._attributes(home, node, new.mode),
+            accessed_ns=None if new.atime_ns is None else nearest(new.atime_ns),
+            written_ns=None if new.mtime_ns is None else nearest(new.mtime_ns),
+            attributes=None if keeps_modes else await self._attributes(node, new.mode),
             mode=new.mode & _PERMISSIONS if keeps_modes and new.mode is not None else None,
             uid=new.uid if keeps_modes and new.uid != shown.uid else None,
             gid=new.gid if keeps_modes and new.gid != shown.gid else None,
         )
         if change != _NOTHING:
             try:
-                await self._send(home, node, change)
+                await self.apply(node, change)
             except Denied as denied:
                 if (change.mode, change.uid, change.gid) == (None, None, None) or denied.errno != posix.EACCES:
                     raise
@@ -97,27 +91,18 @@ class AttributeChanges:
         if Features.POSIX not in self._nodes.home(node).share.features:
             self.remember(node, mode, caller.uid, caller.gid)
 
-    async def _send(self, home: ShareRoot, node: Node, change: Change) -> None:
-        """Send a change by a handle that is open, or else by path, and record what came of it."""
-        before = trio.current_time()
+    async def apply(self, node: Node, change: Change) -> None:
+        """Send a change, of anything but the size, by a handle that is open or else by path; record what came of it.
+
+        Cost: as `OpenFiles.change`, or 1 round trip.  Raises: as `OpenFiles.change` and `Share.change`.
+        """
         if await self._files.change(node, change):
             self._nodes.changed_here(node, _changed(node.stat(), change))
             return
         await self._files.close_now(node)
-        while True:
-            asked = self._nodes.ask(before)
-            _, path = self._nodes.locate(node)
-            try:
-                stat = await home.share.change(path, change, self._files.holder(node))
-            except SmbError:
-                if self._nodes.moved(node, asked):
-                    continue
-                self._nodes.doubt(node)
-                raise
-            self._nodes.changed_here(node, stat, before)
-            return
+        await self._files.change_by_path(node, change)
 
-    async def _attributes(self, home: ShareRoot, node: Node, mode: int | None) -> int | None:
+    async def _attributes(self, node: Node, mode: int | None) -> int | None:
         """Return the DOS attributes that `mode` asks for; None: they are so already.
 
         Cost: none while the file's attributes are good, else 1 round trip: those that are not meant must stay.
@@ -125,12 +110,11 @@ class AttributeChanges:
         if mode is None or node.stat().kind is Kind.DIRECTORY:
             return None
         if not self._lookup.is_fresh(node) and node.parent is not None:
-            asked = self._nodes.ask(trio.current_time())
-            _, path = self._nodes.locate(node)
-            self._nodes.refresh(node, await home.share.stat(path), asked)
+            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
+            self._nodes.refresh(node, stat, asked)
         attributes = Attributes(node.stat().attributes)
         wanted = attributes & ~Attributes.READONLY if mode & WRITE_BITS else attributes | Attributes.READONLY
-        return None if wanted == attributes else int(wanted & _SETTABLE or Attributes.NORMAL)
+        return None if wanted == attributes else settable(wanted)
 
     def _refuse_what_is_lost(self, node: Node, new: NewAttributes) -> None:
         """Raise EPERM for a mode or an owner that will not be shown, if that is the policy."""
@@ -149,21 +133,17 @@ class AttributeChanges:
             raise SmbError("the server keeps no owners (modechanges=refuse)", errno=posix.EPERM)
 
 
-def _cut(time_ns: int | None) -> int | None:
-    """Return the time that a server can keep, the nearest to what was asked for."""
-    return None if time_ns is None else min(max(time_ns - time_ns % _STEP_NS, _EARLIEST_NS), _LATEST_NS)
-
-
 def _changed(stat: FileStat, change: Change) -> FileStat:
     """Return what a file is after a change whose answer does not say."""
     changed = stat._replace(
         accessed_ns=stat.accessed_ns if change.accessed_ns is None else change.accessed_ns,
         written_ns=stat.written_ns if change.written_ns is None else change.written_ns,
-        attributes=stat.attributes if change.attributes is None else change.attributes | stat.attributes & ~_SETTABLE,
+        attributes=stat.attributes if change.attributes is None else change.attributes | stat.attributes & ~SETTABLE,
         mode=stat.mode if change.mode is None else change.mode,
         uid=stat.uid if change.uid is None else change.uid,
         gid=stat.gid if change.gid is None else change.gid,
     )
     # A creation time that was the earliest of the others may have been derived from them, and moved with them: what it
-    # is now nobody has said, and a guess would be taken for another file's.
-    return changed._replace(created_ns=None) if creation_is_derived(stat) else changed
+    # is now nobody has said, and a guess would be taken for another file's. (One that was set has been asked for.)
+    derived = change.created_ns is None and creation_is_derived(stat)
+    return changed._replace(created_ns=None) if derived else changed

@@ -12,7 +12,6 @@ some that waited.
 
 import errno as posix
 import time
-from typing import Final
 
 import trio
 
@@ -22,8 +21,7 @@ from smbfuse.share import Caching, Change
 from smbfuse.vfs.filetable import FileTable
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.sharedfile import Handle, SharedFile
-
-_STEP_NS: Final = 100  # of the server's times
+from smbfuse.vfs.times import nearest
 
 
 class Writing:
@@ -90,8 +88,7 @@ class Writing:
     def _note_write(self, file: SharedFile) -> None:
         """Give a file the time of a write, where nobody else can have written later."""
         if self._loose or Caching.WRITE in file.grant.current:
-            now_ns = time.time_ns()
-            file.written_ns = now_ns - now_ns % _STEP_NS
+            file.written_ns = nearest(time.time_ns())
 
     async def _through(self, handle: Handle, offset: int, data: bytes) -> int:
         file = handle.file

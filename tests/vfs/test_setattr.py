@@ -15,6 +15,7 @@ from smbfuse.vfs.posix import NewAttributes
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount
 from tests.vfs.test_changes import CALLER, make, refusal
+from tests.vfs.test_removal import answers_late
 
 PAST = 1_234_567_890_123_456_789
 CUT = 1_234_567_890_123_456_700  # to the server's steps of 100 ns
@@ -284,3 +285,47 @@ async def test_a_file_that_is_renamed_meanwhile(mount: Mount, nursery: trio.Nurs
         await mounted.fs.rename(1, b"d", 1, b"e", 0)
     await wait_all_tasks_blocked()
     assert share.node("e/f").written_ns == CUT
+
+
+async def test_a_mode_that_is_compared_with_a_file_that_is_renamed_meanwhile(
+    mount: Mount, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    share = MemShare()
+    share.add("d/f")
+    mounted = await mount(share)
+    ino = await mounted.ino("d/f")
+    await trio.sleep(2)  # the attributes are asked for again
+    with share.held("stat"):
+        nursery.start_soon(mounted.fs.setattr, ino, NewAttributes(mode=0o444), None)
+        await wait_all_tasks_blocked()
+        await mounted.fs.rename(1, b"d", 1, b"e", 0)
+    await wait_all_tasks_blocked()
+    assert share.node("e/f").attributes & Attributes.READONLY
+
+
+async def test_a_change_that_finds_no_file_waits_for_a_rename_under_way(mount: Mount, nursery: trio.Nursery) -> None:
+    share = MemShare()
+    share.add("f")
+    mounted = await mount(share)
+    ino = await mounted.ino("f")
+    renamed = answers_late(share, "rename")
+    nursery.start_soon(mounted.fs.rename, 1, b"f", 1, b"g", 0)
+    await wait_all_tasks_blocked()
+    nursery.start_soon(mounted.fs.setattr, ino, NewAttributes(mtime_ns=PAST), None)
+    await wait_all_tasks_blocked()
+    renamed()
+    await wait_all_tasks_blocked()
+    assert share.node("g").written_ns == CUT
+
+
+async def test_a_size_of_a_file_that_is_renamed_meanwhile(mount: Mount, nursery: trio.Nursery) -> None:
+    share = MemShare()
+    share.add("d/f")
+    mounted = await mount(share)
+    ino = await mounted.ino("d/f")
+    with share.held("change"):
+        nursery.start_soon(mounted.fs.setattr, ino, NewAttributes(size=5), None)
+        await wait_all_tasks_blocked()
+        await mounted.fs.rename(1, b"d", 1, b"e", 0)
+    await wait_all_tasks_blocked()
+    assert len(share.node("e/f").data) == 5
