@@ -114,7 +114,7 @@ class Filesystem:
         self._changes = Changes(
             self._nodes, names, self._files, self._removal, self._attributes, self._view, self._spawn
         )
-        self._xattrs = ExtendedAttributes(self._nodes, self._view, self.getattr)
+        self._xattrs = ExtendedAttributes(self._nodes, self._view, self.getattr, self._attributes.apply)
         if self._source.whole_server:
             return
         # An `ls` that follows finds this listing; and a mount whose root cannot be listed is none.

@@ -20,10 +20,12 @@ from typing import Final
 
 from smbfuse.config import View
 from smbfuse.errors import SmbError
-from smbfuse.share import Attributes, Buffer, Change, FileStat, Share
+from smbfuse.share import Buffer, Change, FileStat, Share
 from smbfuse.vfs.inode import Node
+from smbfuse.vfs.modes import settable
 from smbfuse.vfs.names import from_wtf8, to_wtf8
 from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.times import from_filetime, is_time, to_filetime
 
 CREATE: Final = 1  # XATTR_CREATE of setxattr(2): it must not be there
 REPLACE: Final = 2  # XATTR_REPLACE: it must be
@@ -38,23 +40,27 @@ _DESCRIPTOR: Final = frozenset({b"system.cifs_ntsd", b"system.smb3_ntsd"})
 
 _U32: Final = Struct("<I")
 _FILETIME: Final = Struct("<Q")
-_EPOCH_DELTA: Final = 116_444_736_000_000_000  # 1601 to 1970 in the FILETIME's steps of 100 ns
-_STEP_NS: Final = 100
 _OWNERS_AT: Final = slice(4, 12)  # OffsetOwner and OffsetGroup of a SECURITY_DESCRIPTOR.  [MS-DTYP] 2.4.6
 _DESCRIPTOR_SIZE: Final = 20  # its fixed part
 
-_SETTABLE: Final = (
-    Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
-)  # the others tell what a file is and are not changed so
-
 
 class ExtendedAttributes:
-    """Reads and sets extended attributes. `refresh` brings what is known of an inode up to date."""
+    """Reads and sets extended attributes.
 
-    def __init__(self, nodes: NodeTable, view: View, refresh: Callable[[int], Awaitable[object]]) -> None:
+    `refresh` brings what is known of an inode up to date, `apply` sets what is no EA; see `AttributeChanges.apply`.
+    """
+
+    def __init__(
+        self,
+        nodes: NodeTable,
+        view: View,
+        refresh: Callable[[int], Awaitable[object]],
+        apply: Callable[[Node, Change], Awaitable[None]],
+    ) -> None:
         self._nodes = nodes
         self._view = view
         self._refresh = refresh
+        self._apply = apply
 
     @property
     def wanted(self) -> bool:
@@ -71,7 +77,7 @@ class ExtendedAttributes:
             return _U32.pack((await self._stat(node)).attributes)
         if name in _CREATION_TIME:
             created_ns = (await self._stat(node)).created_ns
-            return _FILETIME.pack(0 if created_ns is None else created_ns // _STEP_NS + _EPOCH_DELTA)
+            return _FILETIME.pack(0 if created_ns is None else to_filetime(created_ns))
         share, path = self._place(node)
         if name in _ACL | _DESCRIPTOR:
             self._demand(self._view.acls, name)
@@ -93,7 +99,8 @@ class ExtendedAttributes:
         if name in _ATTRIBUTES | _CREATION_TIME:
             if flags & CREATE:
                 raise SmbError(f"{name!r} is always there", errno=posix.EEXIST)
-            await self._change(node, _attributes(value) if name in _ATTRIBUTES else _creation_time(value))
+            self._demand(self.wanted, name)
+            await self._apply(node, _attributes(value) if name in _ATTRIBUTES else _creation_time(value))
             return
         share, path = self._place(node)
         if name in _ACL | _DESCRIPTOR:
@@ -153,11 +160,6 @@ class ExtendedAttributes:
         await self._refresh(node.ino)
         return node.stat()
 
-    async def _change(self, node: Node, change: Change) -> None:
-        self._demand(self.wanted, _USER)
-        share, path = self._place(node)
-        self._nodes.changed_here(node, await share.change(path, change))
-
     def _place(self, node: Node) -> tuple[Share, str]:
         home, path = self._nodes.locate(node)
         return home.share, path
@@ -186,16 +188,16 @@ def _attributes(value: Buffer) -> Change:
     if len(value) != _U32.size:
         raise SmbError(f"DOS attributes are {_U32.size} bytes, not {len(value)}", errno=posix.ERANGE)
     (attributes,) = _U32.unpack(value)
-    return Change(attributes=attributes & _SETTABLE)
+    return Change(attributes=settable(attributes))
 
 
 def _creation_time(value: Buffer) -> Change:
     if len(value) != _FILETIME.size:
         raise SmbError(f"a creation time is {_FILETIME.size} bytes, not {len(value)}", errno=posix.ERANGE)
     (filetime,) = _FILETIME.unpack(value)
-    if not 0 < filetime < 1 << 63:
+    if not is_time(filetime):
         raise SmbError(f"{filetime} is no time", errno=posix.EINVAL)
-    return Change(created_ns=(filetime - _EPOCH_DELTA) * _STEP_NS)
+    return Change(created_ns=from_filetime(filetime))
 
 
 def _absent(name: bytes) -> SmbError:

@@ -1,15 +1,19 @@
 """Extended attributes: which there are, what each costs, and how they fail."""
 
+import dataclasses
 import errno
+import os
 import struct
 
 import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
-from smbfuse.config import View
+from smbfuse.config import ModeChanges, View
 from smbfuse.errors import SmbError
-from smbfuse.share import Attributes, Features
+from smbfuse.share import Attributes, Caching, Features
 from smbfuse.status import NtStatus, error
+from smbfuse.vfs.posix import NewAttributes
 from smbfuse.vfs.xattrs import CREATE, REPLACE
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
@@ -144,6 +148,59 @@ async def test_the_creation_time_is_a_filetime(mount: Mount, share: MemShare, na
     await mounted.fs.setxattr(ino, name, value, 0)
     assert share.node(PATH).created_ns == 1_700_000_000_123_456_700
     assert await mounted.fs.getxattr(ino, name) == value
+
+
+CREATION = 1_600_000_000_123_456_700
+CREATION_FILETIME = struct.pack("<Q", 132_444_736_001_234_567)
+
+
+@pytest.mark.parametrize(
+    "name, value", [(b"user.cifs.dosattrib", struct.pack("<I", 0x23)), (b"user.cifs.creationtime", CREATION_FILETIME)]
+)
+async def test_they_are_set_on_a_file_that_is_renamed_meanwhile(
+    mount: Mount, share: MemShare, nursery: trio.Nursery, name: bytes, value: bytes
+) -> None:
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    with share.held("change"):
+        nursery.start_soon(mounted.fs.setxattr, ino, name, value, 0)
+        await wait_all_tasks_blocked()
+        await mounted.fs.rename(1, PATH.encode(), 1, b"renamed", 0)
+    await wait_all_tasks_blocked()
+    node = share.node("renamed")
+    assert node.attributes == 0x23 or node.created_ns == CREATION
+    assert await mounted.fs.getxattr(ino, name) == value
+
+
+async def test_setting_them_leaves_a_remembered_mode(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share, view=dataclasses.replace(USER, mode_changes=ModeChanges.REMEMBER))
+    ino = await mounted.ino(PATH)
+    await mounted.fs.setattr(ino, NewAttributes(mode=0o4711, uid=5), None)
+    await mounted.fs.setxattr(ino, b"user.cifs.dosattrib", struct.pack("<I", 0x20), 0)
+    stat = (await mounted.fs.getattr(ino)).stat
+    assert (stat.mode & 0o7777, stat.uid) == (0o4711, 5)
+
+
+@pytest.mark.parametrize("derived", [False, True])
+async def test_they_are_set_by_a_handle_that_is_open_to_write(mount: Mount, share: MemShare, derived: bool) -> None:
+    share.grants = Caching.READ | Caching.WRITE | Caching.HANDLE
+    node = share.node(PATH)
+    if derived:  # from the other times, as by a server that keeps none
+        node.created_ns = node.written_ns
+    mounted = await mount(share, view=USER)
+    ino = await mounted.ino(PATH)
+    opened = await mounted.fs.open(ino, os.O_RDWR)
+    await mounted.fs.write(opened.fh, 0, b"CONTENT")
+    await mounted.fs.unlink(1, PATH.encode())
+    share.calls.clear()
+    await mounted.fs.setxattr(ino, b"user.cifs.dosattrib", struct.pack("<I", 0x22), 0)
+    await mounted.fs.setxattr(ino, b"user.cifs.creationtime", CREATION_FILETIME, 0)
+    assert (share.calls["change_open"], share.calls["change"]) == (2, 0)
+    assert (node.attributes, node.created_ns) == (0x22, CREATION)
+    assert bytes(node.data) == b"CONTENT"
+    assert await mounted.fs.getxattr(ino, b"user.cifs.dosattrib") == struct.pack("<I", 0x22)
+    assert await mounted.fs.getxattr(ino, b"user.cifs.creationtime") == CREATION_FILETIME
+    await mounted.fs.release(opened.fh)
 
 
 async def test_what_is_always_there_is_neither_created_nor_removed(mount: Mount, share: MemShare) -> None:
