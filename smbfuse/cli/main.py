@@ -90,8 +90,7 @@ def _run(given: Sequence[str], environ: Mapping[str, str], handler: logging.Hand
     request = _request(parsed)
     loaded = settings.load(request, environ)
     config = _with_flags(loaded.config, parsed)
-    journal = _stderr_is_journal(environ)
-    terminal = logs.begin(verbosity=config.process.verbosity, journal=journal)
+    terminal = logs.begin(verbosity=config.process.verbosity, journal=_stderr_is_journal(environ))
     if password_exposed:
         log.warning("the password on the command line could be read by everybody until now; prefer credentials=FILE")
     for warning in loaded.warnings:
@@ -106,10 +105,10 @@ def _run(given: Sequence[str], environ: Mapping[str, str], handler: logging.Hand
         return Exit.OK
     if loaded.needs_password:
         config = settings.with_password(config, settings.ask_password(config.login, config.target.host))
-    return _mount(config, environ, terminal, journal=journal)
+    return _mount(config, environ, terminal)
 
 
-def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler, *, journal: bool) -> int:
+def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler) -> int:
     from smbfuse.daemon import process  # trio, pyfuse3, cryptography: a third of a second
     from smbfuse.daemon.service import Interrupted, Surroundings
 
@@ -123,7 +122,6 @@ def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler
         version=__version__,
         runtime_dir=environ.get("XDG_RUNTIME_DIR", ""),
         notify_socket=environ.get("NOTIFY_SOCKET", ""),
-        journal=journal,
     )
     outcome = process.run(config, surroundings, explain=explained, terminal=terminal)
     if outcome.sentence:

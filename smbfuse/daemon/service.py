@@ -39,10 +39,8 @@ class Surroundings:
     """What a daemon must know of the world it was started in."""
 
     version: str = ""  # of smbfuse
-
     runtime_dir: str = ""  # $XDG_RUNTIME_DIR
     notify_socket: str = ""  # $NOTIFY_SOCKET
-    journal: bool = False  # standard error is the journal's
 
 
 class Interrupted(Exception):
