@@ -284,10 +284,13 @@ class OpenFiles:
         """Tell whether the file is open on the server, for whomever, or about to be."""
         return self._table.get(node) is not None
 
-    def is_written(self, node: Node) -> bool:
-        """Tell whether a program has the file open, and it is open on the server to be written."""
+    def is_wanted(self, node: Node, *, to_write: bool) -> bool:
+        """Tell whether the file is held open, or about to be; with `to_write`: and is open on the server to be written.
+
+        After `joined` and `stand_aside` that is for a program.
+        """
         file = self._table.get(node)
-        return file is not None and file.opens > 0 and file.writer is not None
+        return file is not None and file.users > 0 and not (to_write and file.writer is None)
 
     def holder(self, node: Node) -> GrantHolder | None:
         """Return who holds the grant on a file: what is done in its name does not break it."""
@@ -301,6 +304,10 @@ class OpenFiles:
         file = self._table.get(node)
         if file is not None:
             await file.writes.drain()
+
+    async def joined(self, node: Node, until: float) -> None:
+        """Wait until an open of a file that is under way has ended, but not behind one that hangs.  Cost: none."""
+        await self._table.joined(node, until)
 
     async def stand_aside(self, node: Node) -> None:
         """Let none of our handles forbid that a file is renamed or removed: those kept for nobody are closed.

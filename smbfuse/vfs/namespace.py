@@ -22,7 +22,7 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import FileStat
 from smbfuse.vfs.attrs import AbsentNames, Asked
 from smbfuse.vfs.directory import OpenDirectories
-from smbfuse.vfs.file import OpenFiles
+from smbfuse.vfs.file import JOIN_S, OpenFiles
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
 from smbfuse.vfs.lookup import Lookup, is_server_root
 from smbfuse.vfs.names import NAME_MAX
@@ -119,13 +119,18 @@ class Namespace:
     async def stand_aside(self, node: Node) -> None:
         """Let no handle of ours forbid that a file or folder is renamed or removed: see `OpenFiles.stand_aside`.
 
-        For a folder that goes for what is open below it, too.
+        For a folder that goes for what is open below it, too. What is just being opened is waited for: whose it is, and
+        whether it may be closed again, is known only then.
         """
+        await self._stand_aside(node, trio.current_time() + JOIN_S)
+
+    async def _stand_aside(self, node: Node, join_until: float) -> None:
+        await self._files.joined(node, join_until)
         self._speculation.let_go(node)
         await self._files.stand_aside(node)
         if isinstance(node, Folder):
             for below in self._nodes.pinned_below(node):
-                await self.stand_aside(below)
+                await self._stand_aside(below, join_until)
             await self._directories.stand_aside(node)
 
     # -- the change

@@ -60,12 +60,12 @@ class Removal:
 
     async def _unlink(self, place: Place, node: Node) -> None:
         try:
+            await self._names.stand_aside(node)
             if self.is_in_use(place.home, node):
                 hidden = await self.hide(place, node)
                 self._names.removed(place)
                 await self.finish(hidden, node)
             else:
-                await self._names.stand_aside(node)
                 await self._remove(place.home, self._names.path(place), node)
                 self._names.removed(place)
         except BaseException:
@@ -95,10 +95,8 @@ class Removal:
     # -- files that live on
 
     def is_in_use(self, home: ShareRoot, node: Node) -> bool:
-        """Tell whether a file must be hidden before its name can be taken away."""
-        if Features.POSIX in home.share.features:
-            return self._files.is_written(node)
-        return self._files.is_open(node)
+        """Tell whether a file must be hidden before its name can be taken away: once it has stood aside."""
+        return self._files.is_wanted(node, to_write=Features.POSIX in home.share.features)
 
     async def hide(self, place: Place, node: Node) -> Hidden:
         """Give a file a name that is shown to nobody; to be followed by `finish`, or by `show_again`.

@@ -452,6 +452,67 @@ async def test_nobody_misses_a_name_while_it_is_given_to_another_file(
     assert found == [5, 5]
 
 
+@pytest.mark.parametrize("change", ["unlink", "rename"])
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR, os.O_RDWR | os.O_TRUNC])
+@pytest.mark.parametrize("features", [Features.NONE, Features.POSIX])
+async def test_a_file_that_is_just_being_opened_lives_on(
+    mount: Mount, nursery: trio.Nursery, change: str, flags: int, features: Features
+) -> None:
+    share = MemShare(features=features)
+    share.add("d/f", b"bytes")
+    share.add("d/new", b"new")
+    mounted = await mount(share)
+    folder, ino = await mounted.ino("d"), await mounted.ino("d/f")
+    await mounted.ino("d/new")
+    handles: list[int] = []
+
+    async def open_it() -> None:
+        handles.append((await mounted.fs.open(ino, flags)).fh)
+
+    answered = answers_late(share, "open")
+    nursery.start_soon(open_it)
+    await wait_all_tasks_blocked()
+    if change == "unlink":
+        nursery.start_soon(mounted.fs.unlink, folder, b"f")
+    else:
+        nursery.start_soon(mounted.fs.rename, folder, b"new", folder, b"f", 0)
+    await wait_all_tasks_blocked()
+    answered()
+    await wait_all_tasks_blocked()
+    assert set(share.node("d").children) == ({"new"} if change == "unlink" else {"f"})
+    if flags & os.O_ACCMODE == os.O_RDONLY:
+        assert bytes(await mounted.fs.read(handles[0], 0, 100)) == b"bytes"
+    else:
+        await mounted.fs.write(handles[0], 0, b"BYTES")
+        assert bytes(await mounted.fs.read(handles[0], 0, 100)) == b"BYTES"
+    await mounted.fs.release(handles[0])
+
+
+async def test_a_file_is_removed_under_an_open_that_hangs(
+    mount: Mount, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("d/f", b"bytes")
+    mounted = await mount(share)
+    folder, ino = await mounted.ino("d"), await mounted.ino("d/f")
+    answered = answers_late(share, "open")
+
+    async def open_it() -> None:
+        with refusal(errno.ESTALE):
+            await mounted.fs.open(ino, os.O_RDONLY)
+
+    nursery.start_soon(open_it)
+    await wait_all_tasks_blocked()
+    await mounted.fs.unlink(folder, b"f")
+    await mounted.fs.rmdir(1, b"d")
+    answered()
+    await trio.sleep(1)
+    assert share.open_files == 0
+    mounted.fs.forget([(ino, 1)])
+    await trio.sleep(1)
+    assert share.root.children == {}
+
+
 # -- two at once
 
 

@@ -11,6 +11,7 @@ from smbfuse.vfs.file import JOIN_S
 from smbfuse.vfs.speculation import ENTRIES_MAX
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
+from tests.vfs.test_removal import answers_late
 
 FEW_IN_FLIGHT = Limits(read=1 << 20, write=1 << 20, transact=1 << 20, in_flight=7)
 LIFETIME_S = 1.0
@@ -281,6 +282,30 @@ async def test_an_open_ahead_that_hangs_holds_up_nobody_for_long(mount: Mount, a
     share.delays["open"] = 0.0
     with trio.fail_after(JOIN_S + 0.1):
         await read_by_name(mounted, range(3, 4))
+    await mounted.fs.release(opened.fh)
+
+
+async def test_a_file_that_is_being_opened_ahead_is_removed_when_that_has_ended(
+    mount: Mount, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    share = folder_of(4)
+    mounted = await mount(share)
+    folder = await mounted.ino("d")
+    await mounted.fs.releasedir(await mounted.fs.opendir(folder))
+    await read_by_name(mounted, range(2))
+    opened = await mounted.fs.open(await mounted.ino("d/00002"), 0)  # the last one is about to be opened
+    answered = answers_late(share, "open")
+    await wait_all_tasks_blocked()
+    assert share.log[-1] == ("open", "d/00003")
+    removed = answers_late(share, "remove")
+    nursery.start_soon(mounted.fs.unlink, folder, b"00003")
+    await wait_all_tasks_blocked()
+    answered()
+    await wait_all_tasks_blocked()
+    removed()
+    await wait_all_tasks_blocked()
+    assert sorted(share.node("d").children) == ["00000", "00001", "00002"]
+    assert list(share.root.children) == ["d"]
     await mounted.fs.release(opened.fh)
 
 
