@@ -3,12 +3,16 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.relay import Relay
+from tests.support.mounts import Mount, Options
+from tests.support.pair import Pair, pair_on
 from tests.support.samba import SambaServer, samba_server
 from tests.support.tree import MIB, Tree, grow
+from tests.support.users import User
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +50,18 @@ def relay_to() -> Iterator[Callable[..., Relay]]:
     """Provide `relay_to(port, **settings)`: a running relay to that port of 127.0.0.1."""
     with contextlib.ExitStack() as stack:
         yield lambda port, **settings: stack.enter_context(Relay.started(("127.0.0.1", port), **settings))
+
+
+@pytest.fixture
+def pair_of(
+    samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User
+) -> Iterator[Callable[..., Pair]]:
+    """Provide `pair_of(options)`: two mounts of one folder with these options."""
+    user.owns(share_folder)
+    with contextlib.ExitStack() as stack:
+
+        def make(options: Options, server: SambaServer = samba) -> Pair:
+            folder = share_folder if server is samba else user.owns_new(server.root / "pair [ü]")
+            return stack.enter_context(pair_on(server, folder, mount, options))
+
+        yield make

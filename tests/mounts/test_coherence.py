@@ -8,24 +8,21 @@ import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
-from tests.support.caller import Caller, caller_on
-from tests.support.mounts import Mount, Options
+from tests.support.mounts import Options
+from tests.support.pair import EXCLUSIVE, LONG_S, SHARED, SOON_S, Pair, content, names, open_to_write, save, soon, write
 from tests.support.samba import SambaServer, wait_for
 from tests.support.samba_programs import newer_samba
 from tests.support.stranger import BATCH, READ_DATA, WRITE_DATA, Stranger, stranger_on
-from tests.support.users import User
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
-SOON_S: Final = 10.0  # for what needs a message or two, on however slow a machine: far below LONG_S
 SLACK_S: Final = 2.0  # beyond a time limit, for the looking
-LONG_S: Final = 30  # so long are attributes and names believed without a grant
 PATIENCE_S: Final = 35.0  # how long Samba waits for the answer to a break
 
 GRANTING: Final[dict[str, Options]] = {
@@ -35,70 +32,12 @@ GRANTING: Final[dict[str, Options]] = {
     "2.1": {"vers": "2.1"},
     "3.1.1": {"vers": "3.1.1"},
 }
-EXCLUSIVE: Final = {"RW", "RWH", "EXCLUSIVE", "BATCH", "EXCLUSIVE+BATCH"}
-SHARED: Final = {"R", "RH", "LEVEL_II"}
-
-
-class Pair(NamedTuple):
-    """Two mounts of one folder, a process on each, and the server."""
-
-    server: SambaServer
-    folder: Path  # on the server's disk
-    mounts: tuple[Mount, Mount]
-    first: Caller
-    second: Caller
-
-    def granted(self, name: str) -> list[str]:
-        """Return what the server says that it has granted on a file."""
-        return self.server.grants(self.folder / name)
-
-
-@pytest.fixture
-def pair_of(
-    samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User
-) -> Iterator[Callable[..., Pair]]:
-    """Provide `pair_of(options)`: two mounts with these options."""
-    user.owns(share_folder)
-    with ExitStack() as stack:
-
-        def make(options: Options, server: SambaServer = samba) -> Pair:
-            folder = share_folder if server is samba else user.owns_new(server.root / "pair [ü]")
-            mounts = tuple(mount(server, options, subfolder=f"/{folder.name}") for _ in range(2))
-            callers = [stack.enter_context(caller_on(one)) for one in mounts]
-            return Pair(server, folder, (mounts[0], mounts[1]), callers[0], callers[1])
-
-        yield make
 
 
 @pytest.fixture(params=list(GRANTING))
 def pair(request: pytest.FixtureRequest, pair_of: Callable[..., Pair]) -> Pair:
     """Provide two mounts with each dialect that grants something, and time limits that help nobody."""
     return pair_of({**GRANTING[request.param], "actimeo": LONG_S})
-
-
-def open_to_write(caller: Caller, name: str = "f", key: str = "w") -> None:
-    caller.do(f"kept.__setitem__({key!r}, os.open(os.path.join(point, {name!r}), os.O_RDWR | os.O_CREAT, 0o666))")
-
-
-def write(caller: Caller, data: bytes, offset: int = 0, key: str = "w") -> None:
-    assert caller.do(f"os.pwrite(kept[{key!r}], {data!r}, {offset})") == len(data)
-
-
-def save(caller: Caller, data: bytes, name: str = "f") -> None:
-    """Write a whole file, as `>` does."""
-    caller.do(f"open(os.path.join(point, {name!r}), 'wb').write({data!r})")
-
-
-def content(caller: Caller, name: str = "f") -> bytes:
-    return str(caller.do(f"open(os.path.join(point, {name!r}), 'rb').read().decode('latin-1')")).encode("latin-1")
-
-
-def names(caller: Caller) -> list[str]:
-    return sorted(caller.do("os.listdir(point)"))
-
-
-def soon(sight: Callable[[], bool], within_s: float = SOON_S) -> bool:
-    return wait_for(sight, within_s, pause_s=0.02)
 
 
 # -- data
