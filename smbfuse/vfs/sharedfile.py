@@ -196,11 +196,14 @@ class SharedFile:
         if former is not None and not better and (former.reads or not reads):
             handle.retire()
             return
-        if writes:
-            self.writer, retired = handle, [self.writer, self.reader if reads else None]
+        replaced: list[ServerHandle | None]
+        if not writes:
+            replaced, self.reader = [self.reader], handle
+        elif not reads:
+            replaced, self.writer = [self.writer], handle
         else:
-            self.reader, retired = handle, [self.reader]
-        for one in retired:
+            replaced, self.writer, self.reader = [self.writer, self.reader], handle, None
+        for one in replaced:
             if one is not None:
                 one.retire()
 

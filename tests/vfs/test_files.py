@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 import random
 
 import pytest
@@ -12,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, View
 from smbfuse.errors import NotFound, SmbError, Timeout
-from smbfuse.share import Limits
+from smbfuse.share import Caching, Limits
 from tests.support.mem_share import MemShare
 from tests.support.mem_source import MemSource
 from tests.vfs.mounted import Mount, Mounted
@@ -113,6 +114,25 @@ async def test_two_opens_share_one_handle_and_one_set_of_blocks(mount: Mount) ->
     await mounted.fs.release(second.fh)
     await wait_all_tasks_blocked()
     assert share.open_files == 0
+
+
+async def test_a_handle_that_was_replaced_is_not_asked_anything(mount: Mount) -> None:
+    share = MemShare(grants=Caching.READ | Caching.HANDLE)
+    share.opens_forbid_deletion = True
+    share.add("f", b"text")
+    mounted = await mount(share)
+    ino = await mounted.ino("f")
+    handles = [(await mounted.fs.open(ino, flags)).fh for flags in (os.O_RDONLY, os.O_RDWR)]
+    await wait_all_tasks_blocked()
+    assert share.open_files == 1
+    await mounted.fs.rename(1, b"f", 1, b"g", 0)
+    assert share.calls["stand_aside"] == 1
+    share.break_grant("g", Caching.READ)
+    await wait_all_tasks_blocked()
+    assert share.calls["acknowledge"] == 1
+    for fh in handles:
+        assert bytes(await mounted.fs.read(fh, 0, 10)) == b"text"
+        await mounted.fs.release(fh)
 
 
 async def test_opens_at_once_leave_one_handle(mount: Mount) -> None:
