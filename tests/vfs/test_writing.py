@@ -847,7 +847,8 @@ async def test_the_log_names_what_is_lost_once_for_each_cause(
     await refused_sync(full, 2)  # three of five requests are saved; what is not was said
     assert said() == []
     await refused_sync(quota, 2)
-    assert [line.rpartition(": ")[2] for line in said()] == ["over quota"] * 2
+    # Which two of the requests were refused, nobody knows: one range, or two.
+    assert {line.rpartition(": ")[2] for line in said()} == {"over quota"}
     await refused_sync(full, 2)
     await refused_sync(quota, 2)
     assert said() == []
