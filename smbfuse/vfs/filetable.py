@@ -145,12 +145,10 @@ class FileTable:
         file = self._files.get(node.ino)
         if file is None:
             file = self._enter(node, share, grant)
-        elif file.grant is not grant:
-            # The name led to a file that is open here under another one. Its former grant was broken by this open.
+        else:
+            # The name led to a file that is open here under another one. Its former grant was broken by this open; what
+            # its handles can do and this one cannot, they go on doing.
             file.grant = grant
-            for handle in file.handles():
-                handle.retire()
-            file.reader = file.writer = None
         file.users += 1
         file.hold()
         self._kept.take(file)

@@ -181,7 +181,7 @@ class SharedFile:
         """Take a handle that was opened with this file's grant, in the place of one that does no more, or as surplus.
 
         The grant of the newest open is the file's: a lease is the same for all of them, and an oplock is only asked for
-        again once the former is gone.
+        again once the former is gone. Surplus is no handle that brings a grant where the file had none.
         """
         handle = ServerHandle(self, server, reads=reads, writes=writes)
         if writes:

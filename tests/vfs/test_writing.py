@@ -391,6 +391,40 @@ async def test_a_handle_does_only_what_it_was_opened_for(mount: Mount) -> None:
         assert unknown.value.errno == errno.EBADF
 
 
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+@pytest.mark.parametrize(
+    "grants, mode",
+    [
+        (RWH, CacheMode.STRICT),
+        (Caching.READ, CacheMode.STRICT),
+        (Caching.NONE, CacheMode.STRICT),
+        (Caching.NONE, CacheMode.LOOSE),
+    ],
+)
+async def test_a_create_that_finds_an_open_file_by_another_name_leaves_it_to_its_writers(
+    mount: Mount, grants: Caching, mode: CacheMode, flags: int
+) -> None:
+    share = granting()
+    share.grants = grants
+    share.add("f", b"0123456789")
+    share.disk.link("f", "g")
+    mounted = await mount(share, cache=Cache(mode=mode))
+    first = await opened(mounted, "f")
+    await mounted.fs.write(first, 0, b"a")
+    entry, found = await mounted.fs.create(1, b"g", 0o644, flags | os.O_CREAT, CALLER)
+    assert entry.stat.ino == await mounted.ino("f")
+    await mounted.fs.write(first, 1, b"b")
+    if flags != os.O_RDONLY:
+        await mounted.fs.write(found.fh, 2, b"c")
+    assert bytes(await mounted.fs.read(found.fh, 0, 10)) == (b"ab23456789" if flags == os.O_RDONLY else b"abc3456789")
+    await closed(mounted, found.fh)
+    await mounted.fs.write(first, 3, b"d")
+    await closed(mounted, first)
+    assert bytes(share.node("g").data[:4]) == (b"ab2d" if flags == os.O_RDONLY else b"abcd")
+    await wait_all_tasks_blocked(0.05)
+    assert len([handle for handle in share.node("f").handles]) <= 1
+
+
 async def test_a_file_that_may_not_be_read_is_written_all_the_same(mount: Mount) -> None:
     share = granting()
     share.add("f", b"secret")
