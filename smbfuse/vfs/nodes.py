@@ -160,6 +160,13 @@ class NodeTable:
             self.detach(node.parent, node.key)
         return False
 
+    def told(self, node: Node, stat: FileStat, asked: Asked) -> None:
+        """Take the answer to a question by a handle: it speaks of a file that has lost its name, too."""
+        if self.nameless(node):
+            self._learn(node, node.known(), stat, asked, node.name)
+        else:
+            self.refresh(node, stat, asked)
+
     def changed_here(self, node: Node, stat: FileStat, at: float | None = None) -> None:
         """Record what we have changed ourselves: answers to questions that were asked before now are ignored.
 

@@ -78,11 +78,17 @@ class Reading:
     async def _check_end(self, file: SharedFile, end: int) -> None:
         """Find out why a file ended before its known size: only a file that was cut may read short.
 
-        Cost: 1 round trip.  Raises: SmbError with EIO if the server still says that there is more, and as `Share.stat`.
+        The handle is asked: the file may have lost its name, or another may have it.
+        Cost: 1 round trip.
+        Raises: SmbError with EIO if the server still says that there is more, and as `OpenFile.refresh`.
         """
-        known = file.data.version
-        home, path = self._nodes.locate(file.node)
+        known, handle = file.data.version, file.readable
+        if handle is None:
+            return
         asked = self._nodes.ask(trio.current_time())
-        stat = await home.share.stat(path)
-        if self._nodes.refresh(file.node, stat, asked) and file.data.version == known and end < file.server_size:
-            raise SmbError(f"{path!r} ends at byte {end}, says the server, and has {file.server_size}", errno=posix.EIO)
+        with handle as server:
+            stat = await server.refresh()
+        self._nodes.told(file.node, stat, asked)
+        if file.data.version == known and end < file.server_size:
+            size = file.server_size
+            raise SmbError(f"{file.path!r} ends at byte {end}, says the server, and has {size}", errno=posix.EIO)

@@ -106,7 +106,6 @@ class Writing:
         asked = self._nodes.ask(trio.current_time())
         with file.writer as server:
             stat = await server.refresh()
-        if not self._nodes.nameless(file.node):
-            self._nodes.refresh(file.node, stat, asked)
+        self._nodes.told(file.node, stat, asked)
         if file.node.asked.number <= asked.number:  # else it was written here meanwhile: we know better
             file.size = file.server_size = stat.size

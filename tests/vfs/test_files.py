@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, View
 from smbfuse.errors import NotFound, SmbError, Timeout
-from smbfuse.share import Caching, Limits
+from smbfuse.share import Caching, Features, Limits
 from tests.support.mem_share import MemShare
 from tests.support.mem_source import MemSource
 from tests.vfs.mounted import Mount, Mounted
@@ -217,6 +217,23 @@ async def test_a_file_that_shrank_reads_short_and_is_asked_about_again(mount: Mo
     share.write("f", b"short")
     assert bytes(await mounted.fs.read(opened.fh, 0, 1000)) == b"short"
     assert (await mounted.fs.getattr(ino)).stat.size == 5
+
+
+@pytest.mark.parametrize("removed_here", [False, True])
+async def test_a_file_without_a_name_that_shrank_reads_short(mount: Mount, *, removed_here: bool) -> None:
+    share = MemShare(features=Features.POSIX)
+    node = share.add("f", content(MIB))
+    mounted = await mount(share)
+    opened = await mounted.fs.open(await mounted.ino("f"), 0)
+    if removed_here:
+        await mounted.fs.unlink(1, b"f")
+    else:
+        share.disk.remove("f")
+    node.resize(5)
+    node.written_ns = node.changed_ns = share.disk.tick()
+    assert bytes(await mounted.fs.read(opened.fh, 0, 1000)) == content(MIB)[:5]
+    assert bytes(await mounted.fs.read(opened.fh, 5, 1000)) == b""
+    await mounted.fs.release(opened.fh)
 
 
 async def test_a_file_that_ends_before_its_size_is_an_error_and_not_a_shorter_file(mount: Mount) -> None:
