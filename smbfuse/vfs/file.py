@@ -324,16 +324,8 @@ class OpenFiles:
         await self._table.close_now(node)
 
     async def drain(self, deadline: float) -> Sequence[Unsaved]:
-        """Write everything out before the end, until `deadline`; return what could not be saved, for the log."""
-        with trio.move_on_at(deadline):
-            async with trio.open_nursery() as nursery:
-                for file in self._table.all():
-                    nursery.start_soon(self._table.save, file)
-        return [
-            Unsaved(file.path, chunk.start, chunk.end - chunk.start, str(file.writes.error or "no answer in time"))
-            for file in self._table.all()
-            for chunk in file.writes.remains()
-        ]
+        """Write everything out before the end; see `FileTable.drain`."""
+        return await self._table.drain(deadline)
 
     def begin_ahead(self, node: Node) -> SharedFile:
         """Announce that `open_ahead` is about to open a file that is not: who opens it meanwhile waits for that."""

@@ -24,13 +24,13 @@ from smbfuse.vfs.breaks import Breaks
 from smbfuse.vfs.budget import Budget
 from smbfuse.vfs.closing import Closing, Kept
 from smbfuse.vfs.content import Content
-from smbfuse.vfs.extents import Piece
+from smbfuse.vfs.extents import Chunk, Piece
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node, share_root
 from smbfuse.vfs.modes import READONLY, WRITE_BITS
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES, Opener
-from smbfuse.vfs.posix import KernelCache
+from smbfuse.vfs.posix import KernelCache, Unsaved
 from smbfuse.vfs.sharedfile import SharedFile
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class FileTable:
         self._kernel = kernel
         self._spawn = spawn
         self._files: dict[int, SharedFile] = {}
+        self._given_up: list[Unsaved] | None = None  # what was, since the end has begun
         self._closing = Closing(spawn)
         self._kept = Kept(cache.close_timeout_s, self._end, spawn)
         self._breaks = Breaks(nodes, blocks, kernel, self, spawn)
@@ -258,6 +259,18 @@ class FileTable:
         await file.writes.drain()
         await self.settle_times(file)
 
+    async def drain(self, deadline: float) -> Sequence[Unsaved]:
+        """Write everything out before the end, until `deadline`; return what could not be saved, for the log.
+
+        With what was given up since this was first called: a program may close a file at the very end.
+        """
+        self._given_up = given_up = self._given_up if self._given_up is not None else []
+        with trio.move_on_at(deadline):
+            async with trio.open_nursery() as nursery:
+                for file in self.all():
+                    nursery.start_soon(self.save, file)
+        return given_up + [one for file in self.all() for one in _unsaved(file, file.writes.remains())]
+
     # -- inside: opening
 
     async def joined(self, node: Node, until: float) -> None:
@@ -321,7 +334,9 @@ class FileTable:
         if file.users or file.ended:
             return
         if file.writes.losses:
-            file.writes.abandon()
+            given_up = file.writes.abandon()
+            if self._given_up is not None:
+                self._given_up += _unsaved(file, given_up)
         wanted = not file.moves_time and not self._nodes.nameless(file.node)
         if wanted and Caching.HANDLE in file.grant.current and file.handles() and self._kept.keep(file):
             return
@@ -342,3 +357,8 @@ class FileTable:
         self._blocks.tidy(file.data)
         file.hold()
         file.let_go()
+
+
+def _unsaved(file: SharedFile, ranges: Sequence[Chunk]) -> list[Unsaved]:
+    reason = str(file.writes.error or "no answer in time")
+    return [Unsaved(file.path, chunk.start, chunk.end - chunk.start, reason) for chunk in ranges]

@@ -217,9 +217,10 @@ class Writeback:
         """Send all that was written until now, soon."""
         self._press(self._mark)
 
-    def abandon(self) -> None:
-        """Drop what was refused, because nobody is left who could try again; the log says what it was."""
-        for chunk in _joined(self._refused.cut(0)):
+    def abandon(self) -> list[Chunk]:
+        """Drop what was refused, because nobody is left who could try again; say so in the log, and return it."""
+        given_up = _joined(self._refused.cut(0))
+        for chunk in given_up:
             length = chunk.end - chunk.start
             log.warning(
                 "file=%r %d bytes at offset %d are given up, the file is closed: %s",
@@ -230,6 +231,7 @@ class Writeback:
             )
         self._said.clear()
         self._note()
+        return given_up
 
     @contextlib.asynccontextmanager
     async def cutting(self, size: int) -> AsyncIterator[None]:

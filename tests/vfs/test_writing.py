@@ -14,7 +14,7 @@ from smbfuse.errors import Denied, NoSpace, SmbError
 from smbfuse.share import Buffer, Caching, Features, Limits
 from smbfuse.vfs.budget import GATHER_S
 from smbfuse.vfs.opening import FIRST_BYTES
-from smbfuse.vfs.posix import Caller, NewAttributes
+from smbfuse.vfs.posix import Caller, NewAttributes, Unsaved
 from tests.conftest import ExpectedWarnings
 from tests.support.mem_files import MemFile
 from tests.support.mem_share import MemShare
@@ -745,6 +745,37 @@ async def test_what_cannot_be_saved_by_the_deadline_is_named(mount: Mount, autoj
     assert [(one.path, one.offset, one.length) for one in unsaved] == [("d/f", 5, 4), ("d/f", 100, 3)]
     assert {one.reason for one in unsaved} == {"no answer in time"}
     await closed(mounted, fh)
+
+
+async def test_what_is_given_up_while_the_rest_is_saved_is_named_too(
+    mount: Mount, nursery: trio.Nursery, autojump_clock: MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("bytes at offset")
+    share = granting()
+    for name in ("d/closed", "open"):
+        share.add(name)
+    mounted = await mount(share)
+    closing, staying = await opened(mounted, "d/closed"), await opened(mounted, "open")
+    await mounted.fs.write(closing, 0, b"lost")
+    await mounted.fs.write(staying, 0, b"saved")
+    share.fail("write", NoSpace("disk full", status=DISK_FULL), path="d/closed", times=10)
+    with share.held("change_open"):  # of the time of the one that is open
+        with share.held("write"):
+            nursery.start_soon(mounted.fs.release, closing)
+            await wait_all_tasks_blocked()
+            unsaved: list[Unsaved] = []
+
+            async def drain() -> None:
+                unsaved.extend(await mounted.fs.drain(trio.current_time() + 5))
+
+            nursery.start_soon(drain)
+            await wait_all_tasks_blocked()
+        await trio.sleep(10)
+    expected = Unsaved("d/closed", 0, 4, "disk full")
+    assert unsaved == [expected]
+    assert list(await mounted.fs.drain(trio.current_time())) == [expected]  # whoever asks once more
+    assert bytes(share.node("open").data) == b"saved"
+    await closed(mounted, staying)
 
 
 # -- errors
