@@ -149,35 +149,33 @@ class Connection:
     async def perform_each(self, exchanges: Sequence[Exchange[ReplyT]], ended: Callable[[int], None]) -> None:
         """Send what the engine has ready, and wait until each of several exchanges has ended, in whatever order.
 
-        `ended` is told the index of each as soon as it has; one whose deadline passes ends with Timeout in its `error`,
-        and is abandoned. Cancelled: so are those that have not ended.
+        `ended` is told the index of each the moment it has: a plain call, most often from the reader, that must not
+        raise. What is left when the deadline passes without any progress ends with Timeout in its `error`, abandoned.
+        Cancelled: what is left is abandoned, and `ended` hears nothing of it.
         """
-        arrived: list[int] = []
         waiter = _Waiter(trio.current_time(), self.timeo_s)
-
-        def note(index: int) -> None:
-            arrived.append(index)
-            waiter.woken.set()
-
         left = dict(enumerate(exchanges))
-        for index, exchange in left.items():
-            exchange.on_done = functools.partial(note, index)
+
+        def end(index: int) -> None:
+            if left.pop(index, None) is not None:
+                ended(index)
+                if not left:
+                    waiter.woken.set()
+
+        for index, exchange in enumerate(exchanges):
+            exchange.on_done = functools.partial(end, index)
         self.post()
         try:
-            while left:
-                index, oldest = next(iter(left.items()))
-                await self._woken(oldest, waiter)
-                if not arrived:
-                    self._abandon(oldest)
-                    oldest.error = self._late(oldest, self.timeo_s)
-                    arrived.append(index)
-                waiter.woken = trio.Event()
-                for index in arrived:
-                    left.pop(index)
-                    ended(index)
-                arrived.clear()
+            if left:
+                await self._woken(exchanges[-1], waiter)
+            for index, exchange in tuple(left.items()):
+                self._abandon(exchange)
+                exchange.error = exchange.error or self._late(exchange, self.timeo_s)
+                end(index)
         finally:
-            for exchange in left.values():
+            abandoned = tuple(left.values())
+            left.clear()
+            for exchange in abandoned:
                 self._abandon(exchange)
 
     def post(self) -> None:

@@ -85,17 +85,22 @@ class _Opening:
     def _submit(self) -> None:
         tree, intent = self._tree, self._intent
         self._asking = tree.grants.ask(tree, self._path, self._holder, intent.wanted)
-        requests = [
-            tree.create(
-                self._path,
-                self._access,
-                CreateOptions.NON_DIRECTORY_FILE,
-                disposition=_DISPOSITION[intent.creation],
-                attributes=_attributes(tree, intent),
-                mode=intent.mode,
-                asking=self._asking,
-            )
-        ]
+        try:
+            requests = [
+                tree.create(
+                    self._path,
+                    self._access,
+                    CreateOptions.NON_DIRECTORY_FILE,
+                    disposition=_DISPOSITION[intent.creation],
+                    attributes=_attributes(tree, intent),
+                    mode=intent.mode,
+                    asking=self._asking,
+                )
+            ]
+        except SmbError:  # a path that no CREATE can hold
+            if self._asking is not None:
+                self._asking.withdrawn()
+            raise
         if intent.truncate:
             requests += (resize(0), tree.query())
         if self._first_bytes:

@@ -9,15 +9,13 @@ from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.smb2.control import IOCTL_IS_FSCTL, IoctlRequest
 from smbfuse.wire.smb2.create import (
-    IMPERSONATION,
     Access,
     CloseRequest,
     CreateContext,
     CreateOptions,
-    CreateRequest,
     Disposition,
     OplockLevel,
-    ShareAccess,
+    encode_create,
 )
 from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
 from smbfuse.wire.smb2.info import InfoType, QueryInfoRequest, SetInfoRequest
@@ -43,23 +41,13 @@ def create(
 
     Raises: ENAMETOOLONG for a path whose length does not fit its field.
     """
-    name = manner.name(path)
-    if len(name) > LONGEST_PATH // 4 and len(encode_utf16(name)) > LONGEST_PATH:  # no character takes more than 4 bytes
-        raise status.error(NtStatus.NAME_TOO_LONG, Command.CREATE.name, f"{name[:40]}…")
-    request = CreateRequest(
-        security_flags=0,
-        requested_oplock_level=oplock_level,
-        impersonation_level=IMPERSONATION,
-        smb_create_flags=0,
-        desired_access=access,
-        file_attributes=attributes,
-        share_access=ShareAccess.ALL,
-        create_disposition=disposition,
-        create_options=options,
-        name=name,
-        contexts=(*contexts, *manner.contexts(mode)),
+    name = encode_utf16(manner.name(path))
+    if len(name) > LONGEST_PATH:
+        raise status.error(NtStatus.NAME_TOO_LONG, Command.CREATE.name, f"{path[:40]}…")
+    contexts = (*contexts, *manner.contexts(mode))
+    return Request(
+        Command.CREATE, encode_create(oplock_level, access, attributes, disposition, options, name, contexts)
     )
-    return Request(Command.CREATE, request.encode())
 
 
 def close(file_id: bytes = RELATED_FILE_ID) -> Request:

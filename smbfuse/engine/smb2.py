@@ -109,7 +109,8 @@ class Smb2Engine:
         `signed` demands a signature, and one on the response, where the session itself does not.
         """
         self._sequence += 1
-        exchange = Smb2Exchange(self._sequence, requests, tree, bulk=bulk, urgent=urgent, signed=signed)
+        costs = [self.cost(request.payload) for request in requests]
+        exchange = Smb2Exchange(self._sequence, requests, costs, tree, bulk=bulk, urgent=urgent, signed=signed)
         self._backlog.add(exchange)
         return exchange
 
@@ -153,11 +154,10 @@ class Smb2Engine:
         return pdus
 
     def _next_cost(self, exchange: Smb2Exchange) -> int:
-        return sum(self.cost(exchange.requests[index].payload) for index in self._next_elements(exchange))
+        return sum([exchange.costs[index] for index in self._next_elements(exchange)])
 
     def _next_elements(self, exchange: Smb2Exchange) -> Sequence[int]:
-        whole = sum(self.cost(request.payload) for request in exchange.requests)
-        return self.compounds.leave_together(exchange, fits=whole <= self.window.capacity)
+        return self.compounds.leave_together(exchange, fits=sum(exchange.costs) <= self.window.capacity)
 
     def _pdu(self, exchange: Smb2Exchange) -> list[Buffer]:
         indices = self._next_elements(exchange)
@@ -171,7 +171,7 @@ class Smb2Engine:
                 body = request.with_file_id(exchange.file_id)
             size = HEADER_SIZE + len(body) + sum(len(piece) for piece in request.data)
             padding = -size % ALIGNMENT if position + 1 < len(indices) else 0
-            cost = self.cost(request.payload)
+            cost = exchange.costs[index]
             # At least 1 is asked for, or the window could close for good. Samba adds the cost to what is asked, so the
             # window may outgrow the wish: then less is asked for until it is back.
             extra = min(max(self._max_credits - self.window.capacity - self._asked, 1 - cost), MOST_REQUESTED - cost)

@@ -77,12 +77,24 @@ class Smb2Exchange(Exchange[Reply]):
     server has sent after it is looked at: what a CREATE grants is known before it can break.
     """
 
-    __slots__ = ("answers", "bulk", "file_id", "on_first_reply", "requests", "signed", "tree", "under_way", "urgent")
+    __slots__ = (
+        "answers",
+        "bulk",
+        "costs",
+        "file_id",
+        "on_first_reply",
+        "requests",
+        "signed",
+        "tree",
+        "under_way",
+        "urgent",
+    )
 
     def __init__(
         self,
         sequence: int,
         requests: Sequence[Request],
+        costs: Sequence[int],
         tree: Tree,
         *,
         bulk: bool,
@@ -91,6 +103,7 @@ class Smb2Exchange(Exchange[Reply]):
     ) -> None:
         super().__init__(sequence, "+".join(request.command.name for request in requests))
         self.requests = requests
+        self.costs = costs  # credits that each of them takes
         self.tree = tree
         self.bulk = bulk
         self.urgent = urgent

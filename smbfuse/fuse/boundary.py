@@ -20,6 +20,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from smbfuse.errors import NotFound, SmbError
+from smbfuse.fuse.loop import waiting
 from smbfuse.share import Space
 from smbfuse.vfs.posix import Caller, Entry, Listed, NewAttributes, Opened, PosixStat
 
@@ -62,7 +63,7 @@ def total(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             with trio.CancelScope(deadline=trio.current_time() + self.patience_s):  # half the cost of fail_after
-                return await handler(self, *args, **kwargs)
+                return await waiting(handler(self, *args, **kwargs))
         except Exception as error:
             raise _failure(error, handler.__name__) from None
         log.error("%s given up after %g s without an answer", handler.__name__, self.patience_s)
@@ -81,7 +82,7 @@ def untimed(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     @functools.wraps(handler)
     async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await handler(self, *args, **kwargs)
+            return await waiting(handler(self, *args, **kwargs))
         except Exception as error:
             raise _failure(error, handler.__name__) from None
 

@@ -3,7 +3,7 @@
 pyfuse3 3.5 waits until the FUSE descriptor is readable and then reads it with a blocking system call, holding the GIL.
 If the request was withdrawn between the two (its caller was killed), the read blocks the whole process until the next
 request comes, be that hours. pyfuse3 looks `trio` up in its own module at each use, which its asyncio support relies
-on: this module fills that seam with an object that is trio in all but two things.
+on: this module fills that seam with an object that is trio in all but three things.
 
 * `lowlevel.wait_readable` asks the kernel once more after waking, because most withdrawals happen while the task waits
   for its turn. It also makes the descriptor non-blocking.
@@ -12,19 +12,26 @@ on: this module fills that seam with an object that is trio in all but two thing
   is begun again with the same arguments. And when the mount is undone while the kernel has requests queued, it takes
   away the queue first and the connection a moment later: a read in between fails with ECONNABORTED, which is as good
   an end as the ENODEV that libfuse knows for one.
+* `Lock` is a `Turn`. pyfuse3's workers take turns in waiting for the next request, and trio's lock hands the turn to
+  the next worker before the request is even looked at. Most requests are answered from memory, without waiting for
+  anything: then the same worker might as well go on, and nobody need be woken. So the turn stays where it is until
+  the handler waits for something (`waiting`), or the worker ends.
 """
 
 from __future__ import annotations
 
 import os
 import select
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import pyfuse3
 import trio
+
+T = TypeVar("T")
 
 
 def install() -> None:
@@ -60,6 +67,54 @@ class Lowlevel:
                 return
 
 
+class Turn(AbstractAsyncContextManager[None]):
+    """A lock whose owner, once he has left it, is the next to take it unless he says that somebody else may.
+
+    There is one for a session, and one session in a process.
+    """
+
+    current: Turn | None = None
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting = trio.lowlevel.ParkingLot()
+        Turn.current = self
+
+    async def __aenter__(self) -> None:
+        while self._taken:
+            await self._waiting.park()
+        self._taken = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._taken = False
+
+    def pass_on(self) -> None:
+        """Let the next one who waits take it, if it is free."""
+        if not self._taken:
+            self._waiting.unpark()
+
+
+@types.coroutine
+def waiting(handler: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await `handler`; before it waits for the first time, let another worker take the turn."""
+    try:
+        trap = handler.send(None)
+        if Turn.current is not None:
+            Turn.current.pass_on()
+        while True:
+            try:
+                answer = yield trap
+            except BaseException as error:
+                trap = handler.throw(error)
+            else:
+                trap = handler.send(answer)
+    except StopIteration as ended:
+        result: T = ended.value
+        return result
+
+
 class _Workers:
     """A nursery whose tasks are begun again when they end with EAGAIN, and end all when the kernel cut the session."""
 
@@ -68,17 +123,21 @@ class _Workers:
 
     def start_soon(self, worker: Callable[..., Awaitable[None]], *args: Any, name: str | None = None) -> None:
         async def tireless() -> None:
-            while True:
-                try:
-                    await worker(*args)
-                    return
-                except ConnectionAbortedError:
-                    pyfuse3.terminate()
-                    return
-                except BlockingIOError:
-                    # The worker counts as one to pyfuse3 still, so the second life is not counted again. It leaves
-                    # its message buffer (1 MiB, hardly touched) behind: too rare to matter.
-                    continue
+            try:
+                while True:
+                    try:
+                        await worker(*args)
+                        return
+                    except ConnectionAbortedError:
+                        pyfuse3.terminate()
+                        return
+                    except BlockingIOError:
+                        # The worker counts as one to pyfuse3 still, so the second life is not counted again. It leaves
+                        # its message buffer (1 MiB, hardly touched) behind: too rare to matter.
+                        continue
+            finally:
+                if Turn.current is not None:
+                    Turn.current.pass_on()
 
         self._nursery.start_soon(tireless, name=name)
 
@@ -100,6 +159,7 @@ class _Trio:
     """`trio`, as far as pyfuse3 is concerned."""
 
     open_nursery = _NurseryManager
+    Lock = Turn
 
     def __init__(self) -> None:
         self.lowlevel = Lowlevel()

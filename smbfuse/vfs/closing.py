@@ -11,6 +11,7 @@ from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.sharedfile import SharedFile
 
 CLOSE_WITHIN_S: Final = 0.01  # files closed one after the other are closed on the server together
+EARLY_S: Final = 0.05  # a file's time may be cut by so much, to close it together with those before it
 KEPT_MAX: Final = 256  # files that stay open for nobody; the server has a bound too
 
 
@@ -95,8 +96,8 @@ class Kept:
         try:
             while self._until:
                 await trio.sleep_until(min(self._until.values()))
-                now = trio.current_time()
-                for file in [file for file, until in self._until.items() if until <= now]:
+                due = trio.current_time() + EARLY_S
+                for file in [file for file, until in self._until.items() if until <= due]:
                     self._expire(file)
         finally:
             self._ticking = False

@@ -121,7 +121,7 @@ def test_all_else_is_trio(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyfuse3, "trio", trio)
     loop.install()
     seam = pyfuse3.trio  # type: ignore[attr-defined]
-    assert seam.Lock is trio.Lock
+    assert seam.Event is trio.Event
     assert seam.ClosedResourceError is trio.ClosedResourceError
     assert seam.lowlevel.notify_closing is trio.lowlevel.notify_closing
     assert isinstance(seam.lowlevel, loop.Lowlevel)

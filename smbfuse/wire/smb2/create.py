@@ -7,7 +7,7 @@ from typing import Annotated, Final, NamedTuple
 
 from smbfuse.errors import DecodeError
 from smbfuse.wire.record import U8, U32, U64, Buffer, Bytes16, Record, record, view
-from smbfuse.wire.smb2.message import ALIGNMENT, Blob, Message, message, text
+from smbfuse.wire.smb2.message import ALIGNMENT, HEADER_SIZE, Blob, Message, message, text
 
 
 class Access(IntFlag):
@@ -91,27 +91,23 @@ QUERY_MAXIMAL_ACCESS: Final = b"MxAc"
 
 # Next, NameOffset, NameLength, DataOffset, DataLength; offsets count from the start of this context
 _CONTEXT: Final = Struct("<IHH2xHI")
+_NEXT: Final = Struct("<I")
 
 
 def encode_contexts(contexts: Iterable[CreateContext]) -> bytes:
     """Return the chain of contexts, each at a multiple of 8 bytes, with its data at one too."""
-    links = [_encode_context(context) for context in contexts]
     chain = bytearray()
-    for number, link in enumerate(links, 1):
-        if number < len(links):
-            link += bytes(-len(link) % ALIGNMENT)
-            link[:4] = len(link).to_bytes(4, "little")
-        chain += link
+    last: int | None = None
+    for name, data in contexts:
+        if last is not None:
+            chain += bytes(-len(chain) % ALIGNMENT)
+            _NEXT.pack_into(chain, last, len(chain) - last)
+        last = len(chain)
+        behind = _CONTEXT.size + len(name)
+        # Without data Windows lets DataOffset point behind the name all the same, and scapy's server relies on it.
+        pad = -behind % ALIGNMENT
+        chain += _CONTEXT.pack(0, _CONTEXT.size, len(name), behind + pad, len(data)) + name + bytes(pad) + data
     return bytes(chain)
-
-
-def _encode_context(context: CreateContext) -> bytearray:
-    name, data = context
-    behind = _CONTEXT.size + len(name)
-    # Without data Windows lets DataOffset point behind the name all the same, and scapy's server relies on it.
-    pad = -behind % ALIGNMENT
-    head = _CONTEXT.pack(0, _CONTEXT.size, len(name), behind + pad, len(data))
-    return bytearray(head + name + bytes(pad) + data)
 
 
 def decode_contexts(chain: Buffer) -> tuple[CreateContext, ...]:
@@ -177,6 +173,45 @@ class CreateRequest(Message):
     create_options: U32
     name: Annotated[str, text("HH", pad=4)]
     contexts: Annotated[tuple[CreateContext, ...], _context_list()] = ()
+
+
+_CREATE_REQUEST: Final = Struct("<HBBIQ8xIIIIIHHII")
+_NAME_AT: Final = HEADER_SIZE + _CREATE_REQUEST.size
+
+
+def encode_create(
+    oplock_level: int,
+    access: int,
+    attributes: int,
+    disposition: int,
+    options: int,
+    name: bytes,
+    contexts: Iterable[CreateContext],
+) -> bytes:
+    """Return the body of a CREATE request that shares everything with others; `name` is in UTF-16.
+
+    Equals `CreateRequest(…).encode()`, in half the time.
+    """
+    chain = encode_contexts(contexts)
+    tail = name + bytes(-len(name) % (ALIGNMENT if chain else 4)) + chain
+    contexts_at = _NAME_AT + len(tail) - len(chain) if chain else 0
+    fixed = _CREATE_REQUEST.pack(
+        57,
+        0,
+        oplock_level,
+        IMPERSONATION,
+        0,
+        access,
+        attributes,
+        ShareAccess.ALL,
+        disposition,
+        options,
+        _NAME_AT,
+        len(name),
+        contexts_at,
+        len(chain),
+    )
+    return fixed + (tail or b"\0")
 
 
 @message(structure_size=89)
