@@ -14,7 +14,6 @@ may come), each with a second chance if it was read since the last time it was c
 therefore costs other files nothing but its own window.
 """
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
@@ -26,8 +25,6 @@ from smbfuse.share import Buffer
 from smbfuse.vfs.attrs import Version
 from smbfuse.vfs.fileblocks import Block, FileBlocks
 from smbfuse.vfs.posix import BlockStatistics
-
-log = logging.getLogger(__name__)
 
 # Measured on loopback against Samba 4.17: 8 requests of 1 MiB in flight beat 4 of 2 MiB and 2 of 4 MiB, both ways.
 REQUEST_MAX: Final = 1 << 20
@@ -195,7 +192,7 @@ class BlockCache:
             first, last = max(offset, block.start), min(end, block.start + len(data))
             if first < last:
                 parts.append(data[first - block.start : last - block.start])
-                self._note_read(block, first, last)
+                self._note_read(block, last)
             if len(data) < block.end - block.start:
                 break  # the file ends here
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -250,7 +247,7 @@ class BlockCache:
             evicted=self._evicted,
         )
 
-    def _note_read(self, block: Block, first: int, last: int) -> None:
+    def _note_read(self, block: Block, last: int) -> None:
         if last > block.read_to:
             block.read_to = last
             if last == block.end:

@@ -65,9 +65,6 @@ class Kept:
         self._until: OrderedDict[SharedFile, float] = OrderedDict()
         self._ticking = False
 
-    def __len__(self) -> int:
-        return len(self._until)
-
     def keep(self, file: SharedFile) -> bool:
         """Keep a file until its time is over; False: it is, or none are kept."""
         now = trio.current_time()
@@ -76,7 +73,6 @@ class Kept:
         if file.keep_until <= now:
             return False
         self._until[file] = file.keep_until
-        self._until.move_to_end(file)
         if len(self._until) > KEPT_MAX:
             self._expire(next(iter(self._until)))
         if not self._ticking:

@@ -281,11 +281,11 @@ class OpenDirectories:
 
     def _tidy(self, listing: Listing) -> None:
         """Tell a listing of no more changes when nobody reads it nor ever will."""
-        if listing.readers == 0 and self._listings.get(listing.folder.ino) is not listing:
-            in_use = self._in_use.get(listing.folder.ino, set())
+        in_use = self._in_use.get(listing.folder.ino)
+        if in_use and listing.readers == 0 and self._listings.get(listing.folder.ino) is not listing:
             in_use.discard(listing)
             if not in_use:
-                self._in_use.pop(listing.folder.ino, None)
+                del self._in_use[listing.folder.ino]
 
     def _outgrown(self, folder: Folder) -> None:
         """Let nobody begin to read a folder as it was until now."""

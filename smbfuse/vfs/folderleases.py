@@ -76,9 +76,6 @@ class FolderLeases:
         self._kept: OrderedDict[FolderLease, float] = OrderedDict()  # those whose listing is over, and until when
         self._ticking = False
 
-    def __len__(self) -> int:
-        return len(self._kept)
-
     def ask(self, folder: Folder, share: Share) -> FolderLease | None:
         """Return what the open of a folder shall ask for a lease with; None: there is one, or none is to be had."""
         if self._keep_s <= 0 or folder.ino in self._asked or Features.DIRECTORY_LEASES not in share.features:

@@ -6,7 +6,6 @@ let go by all is closed by its owner.
 """
 
 import functools
-import logging
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -25,8 +24,6 @@ from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.readahead import Readahead
 from smbfuse.vfs.writeback import Writeback
-
-log = logging.getLogger(__name__)
 
 IN_FLIGHT: Final = 8 << 20  # bytes on their way for one file, each way: 8 requests where they are large
 SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever needs something else
