@@ -15,9 +15,10 @@ import trio
 
 from smbfuse.config import Cache, View
 from smbfuse.errors import SmbError
-from smbfuse.share import FileStat, Kind, ShareSource, Space
+from smbfuse.share import FileStat, Kind, Share, ShareSource, Space
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import BlockCache
+from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.changes import Changes
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.entries import Entries
@@ -186,9 +187,13 @@ class Filesystem:
         node = self._nodes.get(ino)
         if node.stat().kind is not Kind.SYMLINK:
             raise SmbError(f"{node.name!r} is no symlink", errno=posix.EINVAL)
-        home, path = self._nodes.locate(node)
-        target = await home.share.read_link(path)
-        return show_target(target, depth=path.count("/"), names=home.names, contain=self._view.contain_symlinks)
+
+        async def ask(share: Share, path: str) -> tuple[str, int]:
+            return await share.read_link(path), path.count("/")
+
+        (target, depth), _ = await by_path(self._nodes, node, ask)
+        names = self._nodes.home(node).names
+        return show_target(target, depth=depth, names=names, contain=self._view.contain_symlinks)
 
     async def statfs(self) -> Space:
         """Return the room on the share's volume; on the first connected share's for a whole server.

@@ -16,16 +16,19 @@ in any case. The protocol knows no empty EA: setting an empty value removes it.
 import errno as posix
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from struct import Struct
-from typing import Final
+from typing import Final, TypeVar
 
 from smbfuse.config import View
 from smbfuse.errors import SmbError
 from smbfuse.share import Buffer, Change, FileStat, Share
+from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.modes import settable
 from smbfuse.vfs.names import from_wtf8, to_wtf8
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.times import from_filetime, is_time, to_filetime
+
+T = TypeVar("T")
 
 CREATE: Final = 1  # XATTR_CREATE of setxattr(2): it must not be there
 REPLACE: Final = 2  # XATTR_REPLACE: it must be
@@ -78,12 +81,11 @@ class ExtendedAttributes:
         if name in _CREATION_TIME:
             created_ns = (await self._stat(node)).created_ns
             return _FILETIME.pack(0 if created_ns is None else to_filetime(created_ns))
-        share, path = self._place(node)
         if name in _ACL | _DESCRIPTOR:
             self._demand(self._view.acls, name)
-            return await share.security_descriptor(path)
+            return await self._ask(node, lambda share, path: share.security_descriptor(path))
         wanted = self._user_name(name)
-        attributes = await share.extended_attributes(path)
+        attributes = await self._user_attributes(node)
         spelled = _spelled(attributes, wanted)
         if spelled is None:
             raise _absent(name)
@@ -102,7 +104,6 @@ class ExtendedAttributes:
             self._demand(self.wanted, name)
             await self._apply(node, _attributes(value) if name in _ATTRIBUTES else _creation_time(value))
             return
-        share, path = self._place(node)
         if name in _ACL | _DESCRIPTOR:
             self._demand(self._view.acls, name)
             if flags & CREATE:
@@ -112,7 +113,7 @@ class ExtendedAttributes:
                 raise SmbError(f"{len(descriptor)} bytes are no security descriptor", errno=posix.EINVAL)
             if name in _ACL:
                 descriptor = descriptor[: _OWNERS_AT.start] + bytes(8) + descriptor[_OWNERS_AT.stop :]
-            await share.set_security_descriptor(path, descriptor)
+            await self._ask(node, lambda share, path: share.set_security_descriptor(path, descriptor))
             return
         wanted = self._user_name(name)
         if len(wanted.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
@@ -120,12 +121,12 @@ class ExtendedAttributes:
         if len(value) > LARGEST:
             raise SmbError(f"{len(value)} bytes are too many for {name!r}", errno=posix.E2BIG)
         if flags & (CREATE | REPLACE):
-            spelled = _spelled(await share.extended_attributes(path), wanted)
+            spelled = _spelled(await self._user_attributes(node), wanted)
             if spelled is not None and flags & CREATE:
                 raise SmbError(f"{name!r} is there already", errno=posix.EEXIST)
             if spelled is None and flags & REPLACE:
                 raise _absent(name)
-        await share.set_extended_attribute(path, wanted, value)
+        await self._ask(node, lambda share, path: share.set_extended_attribute(path, wanted, value))
 
     async def names(self, node: Node) -> Sequence[bytes]:
         """Return the names of a file's EAs; none without `user_xattr`.
@@ -135,8 +136,7 @@ class ExtendedAttributes:
         self._demand(self.wanted, _USER)
         if not self._view.user_xattrs:
             return ()
-        share, path = self._place(node)
-        return [_USER + to_wtf8(name) for name in await share.extended_attributes(path)]
+        return [_USER + to_wtf8(name) for name in await self._user_attributes(node)]
 
     async def remove(self, node: Node, name: bytes) -> None:
         """Remove one.
@@ -147,11 +147,10 @@ class ExtendedAttributes:
         if name in _ATTRIBUTES | _CREATION_TIME | _ACL | _DESCRIPTOR:
             raise _unknown(name)
         wanted = self._user_name(name)
-        share, path = self._place(node)
-        spelled = _spelled(await share.extended_attributes(path), wanted)
+        spelled = _spelled(await self._user_attributes(node), wanted)
         if spelled is None:
             raise _absent(name)
-        await share.set_extended_attribute(path, spelled, b"")
+        await self._ask(node, lambda share, path: share.set_extended_attribute(path, spelled, b""))
 
     # -- inside
 
@@ -160,9 +159,12 @@ class ExtendedAttributes:
         await self._refresh(node.ino)
         return node.stat()
 
-    def _place(self, node: Node) -> tuple[Share, str]:
-        home, path = self._nodes.locate(node)
-        return home.share, path
+    async def _user_attributes(self, node: Node) -> Mapping[str, bytes]:
+        return await self._ask(node, lambda share, path: share.extended_attributes(path))
+
+    async def _ask(self, node: Node, ask: Callable[[Share, str], Awaitable[T]]) -> T:
+        answer, _ = await by_path(self._nodes, node, ask)
+        return answer
 
     def _user_name(self, name: bytes) -> str:
         """Return the EA's name; EOPNOTSUPP for what is no user's attribute."""

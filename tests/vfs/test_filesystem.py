@@ -251,6 +251,24 @@ async def test_readlink_contains_by_default(mount: Mount) -> None:
     assert posix.S_ISLNK((await contained.find("absolute")).stat.mode)
 
 
+async def test_readlink_of_a_symlink_that_is_renamed_meanwhile(mount: Mount, nursery: trio.Nursery) -> None:
+    share = MemShare()
+    share.add_symlink("d/e/l", "../t")
+    mounted = await mount(share)
+    ino = await mounted.ino("d/e/l")
+    targets = []
+
+    async def ask() -> None:
+        targets.append(await mounted.fs.readlink(ino))
+
+    with share.held("read_link"):
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        await mounted.fs.rename(1, b"d", 1, b"g", 0)
+    await wait_all_tasks_blocked()
+    assert targets == [b"../t"]
+
+
 async def test_readlink_of_a_file(mount: Mount) -> None:
     share = MemShare()
     share.add("f")

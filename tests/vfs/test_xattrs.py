@@ -172,6 +172,38 @@ async def test_they_are_set_on_a_file_that_is_renamed_meanwhile(
     assert await mounted.fs.getxattr(ino, name) == value
 
 
+@pytest.mark.parametrize(
+    "held, call, arguments",
+    [
+        ("extended_attributes", "getxattr", (b"user.name",)),
+        ("extended_attributes", "listxattr", ()),
+        ("extended_attributes", "setxattr", (b"user.name", b"again", REPLACE)),
+        ("set_extended_attribute", "setxattr", (b"user.name", b"again", 0)),
+        ("set_extended_attribute", "removexattr", (b"user.name",)),
+        ("security_descriptor", "getxattr", (b"system.cifs_acl",)),
+        ("set_security_descriptor", "setxattr", (b"system.cifs_ntsd", DESCRIPTOR, 0)),
+    ],
+)
+async def test_a_question_about_a_file_that_is_renamed_meanwhile_is_asked_again(
+    mount: Mount, share: MemShare, nursery: trio.Nursery, held: str, call: str, arguments: tuple[object, ...]
+) -> None:
+    share.node(PATH).extended["name"] = b"value"
+    mounted = await mount(share, view=dataclasses.replace(USER, acls=True))
+    ino = await mounted.ino(PATH)
+    ended = []
+
+    async def ask() -> None:
+        await getattr(mounted.fs, call)(ino, *arguments)
+        ended.append(call)
+
+    with share.held(held):
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        await mounted.fs.rename(1, PATH.encode(), 1, b"renamed", 0)
+    await wait_all_tasks_blocked()
+    assert ended == [call]
+
+
 async def test_setting_them_leaves_a_remembered_mode(mount: Mount, share: MemShare) -> None:
     mounted = await mount(share, view=dataclasses.replace(USER, mode_changes=ModeChanges.REMEMBER))
     ino = await mounted.ino(PATH)
