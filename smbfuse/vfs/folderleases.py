@@ -20,6 +20,7 @@ from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import Caching, Features, OpenDirectory, Share
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.contested import MOMENT_S, Contested
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Folder, is_below
 from smbfuse.vfs.nodes import NodeTable
@@ -74,6 +75,7 @@ class FolderLeases:
         self._spawn = spawn
         self._asked: dict[int, FolderLease] = {}  # by the folder's inode; every lease that has not ended
         self._kept: OrderedDict[FolderLease, float] = OrderedDict()  # those whose listing is over, and until when
+        self._broken = Contested()
         self._ticking = False
 
     def ask(self, folder: Folder, share: Share) -> FolderLease | None:
@@ -95,7 +97,17 @@ class FolderLeases:
                 self._ticking = True
                 self._spawn(self._tick)
         else:
+            refused = directory is not None and not lease.ended and lease.folder.ino in self._broken
+            if refused:
+                self._nodes.pin(lease.folder)
+                self._spawn(self._ask_again, lease.folder)
             await self._close(self._end(lease))
+
+    async def _ask_again(self, folder: Folder) -> None:
+        """Believe for a moment only what has no lease because the server has just taken one."""
+        await trio.sleep(MOMENT_S)
+        self._doubt(folder)
+        self._nodes.unpin(folder)
 
     def used(self, folder: Folder) -> None:
         """Hear that somebody asks for names of a folder."""
@@ -107,6 +119,7 @@ class FolderLeases:
     def broken(self, lease: FolderLease) -> None:
         """Let go of what is known of a folder's names, then of the lease."""
         if not lease.ended:
+            self._broken.note(lease.folder.ino)
             kept = lease in self._kept
             self._end(lease)
             self._doubt(lease.folder)

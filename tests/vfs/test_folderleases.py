@@ -9,6 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.share import Caching, Features, Kind
+from smbfuse.vfs.contested import MOMENT_S
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount
 from tests.vfs.test_changes import CALLER, make, refusal, rename
@@ -136,6 +137,28 @@ async def test_a_break_while_the_folder_is_listed(mount: Mount) -> None:
     await mounted.fs.releasedir(fh)
     await wait_all_tasks_blocked()
     assert (grant.opens, share.open_directories) == (0, 1)
+
+
+async def test_a_lease_that_is_refused_right_after_its_break_is_asked_for_again(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    """Samba 4.22 refuses now and then while another client is still at work in the folder."""
+    share = leased_share()
+    share.add("d/f")
+    other = share.other_client()
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    await other.make_directory("d/new")
+    share.grants = Caching.NONE
+    await mounted.names("d")
+    await wait_all_tasks_blocked()
+    assert leases(share, "d") == 0
+    share.grants = Caching.READ | Caching.HANDLE
+    await other.make_directory("d/newer")
+    assert b"newer" not in await mounted.names("d")  # nobody has told us
+    await trio.sleep(MOMENT_S + 0.1)
+    assert b"newer" in await mounted.names("d")
+    assert leases(share, "d") == 1
 
 
 async def test_an_answer_from_before_the_break_is_asked_for_again(mount: Mount, nursery: trio.Nursery) -> None:
