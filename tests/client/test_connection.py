@@ -251,6 +251,74 @@ async def test_a_cancelled_caller_abandons_its_exchange_and_cuts_nothing() -> No
             assert await connection.perform(following) == [b"NEXT"]
 
 
+async def test_several_exchanges_are_told_as_they_end_in_whatever_order() -> None:
+    async with connected() as (connection, engine, server):
+        exchanges = [engine.submit(text) for text in (b"slow", b"quick", b"last")]
+        told: list[int] = []
+
+        async def serve() -> None:
+            numbers = [(await request_of(server))[0] for _ in exchanges]
+            for index in (1, 2, 0):
+                await server.send_all(answer(numbers[index], b"%d" % index))
+                await trio.testing.wait_all_tasks_blocked()
+                assert told[-1] == index
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            await connection.perform_each(exchanges, told.append)
+            assert told == [1, 2, 0]
+        assert [exchange.replies for exchange in exchanges] == [[b"0"], [b"1"], [b"2"]]
+
+
+async def test_what_is_left_of_several_when_nothing_comes_any_more_is_late(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server):
+        first, *rest = exchanges = [engine.submit(text) for text in (b"answered", b"never", b"neither")]
+
+        async def serve() -> None:
+            await trio.sleep(5)
+            while True:
+                number, text = await request_of(server)
+                if text in (b"answered", b"ping"):
+                    await server.send_all(answer(number, b"here"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            told: list[int] = []
+            await connection.perform_each(exchanges, told.append)
+            assert told == [0, 1, 2]
+            assert trio.current_time() == pytest.approx(5 + TIMEO_S, abs=0.1)
+            assert first.error is None
+            assert all(isinstance(one.error, Timeout) for one in rest)
+            assert engine.cancelled == [one.sequence for one in rest]
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_gives_up_several_hears_no_more_of_them() -> None:
+    async with connected() as (connection, engine, server):
+        exchanges = [engine.submit(text) for text in (b"one", b"other")]
+        told: list[int] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.perform_each, exchanges, told.append)
+            numbers = [(await request_of(server))[0] for _ in exchanges]
+            nursery.cancel_scope.cancel()
+        assert engine.cancelled == numbers
+        await server.send_all(answer(numbers[0], b"too late"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == []
+
+
+async def test_a_lost_connection_ends_each_of_several() -> None:
+    async with connected() as (connection, engine, server):
+        exchanges = [engine.submit(text) for text in (b"one", b"other")]
+        told: list[int] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.perform_each, exchanges, told.append)
+            await request_of(server)
+            await server.aclose()
+        assert sorted(told) == [0, 1]
+        assert all(isinstance(exchange.error, ConnectionLost) for exchange in exchanges)
+
+
 def test_progress_is_that_of_the_own_exchange_or_an_earlier_one() -> None:
     progress = Progress()
     assert progress.last(5) == float("-inf")

@@ -22,7 +22,18 @@ from smbfuse.errors import (
     SmbError,
     StaleHandle,
 )
-from smbfuse.share import Attributes, Caching, DirEntry, Features, FileStat, GrantHolder, Kind, OpenIntent
+from smbfuse.share import (
+    Attributes,
+    Caching,
+    DirEntry,
+    Features,
+    FileStat,
+    GrantHolder,
+    Kind,
+    Opened,
+    OpenFile,
+    OpenIntent,
+)
 from smbfuse.status import NtStatus
 from tests.conftest import ExpectedWarnings
 
@@ -115,6 +126,13 @@ class FakeShare:
     async def open(self, path: str, intent: OpenIntent) -> "FakeFile":
         return FakeFile(self, path, await self.stat(path))
 
+    async def open_ahead(self, files: Sequence[tuple[str, OpenIntent]], opened: Opened) -> None:
+        for index, (path, intent) in enumerate(files):
+            try:
+                opened(index, await self.open(path, intent))  # type: ignore[arg-type]  # a fake
+            except SmbError as error:
+                opened(index, error)
+
     async def open_directory(self, path: str, holder: GrantHolder | None) -> "FakeDirectory":
         self.connection.check()
         return FakeDirectory(self)
@@ -182,6 +200,46 @@ async def test_ten_callers_who_lose_the_connection_cause_one_dial(autojump_clock
         assert world.dials == 2
         assert world.tree_connects == 2
         assert share.incarnation == 2
+
+    await with_share(world, use)
+
+
+async def test_files_opened_ahead_survive_a_loss_as_any_others_do(autojump_clock: MockClock) -> None:
+    world = World(files={"a": STAT, "b": STAT._replace(file_id=78)})
+
+    async def use(share: ReconnectingShare) -> None:
+        told: dict[int, OpenFile | SmbError] = {}
+        await share.open_ahead([(name, OpenIntent()) for name in ("a", "missing", "b")], told.__setitem__)
+        first, missing, second = (told[index] for index in range(3))
+        assert isinstance(missing, NotFound)
+        assert not isinstance(first, SmbError)
+        assert not isinstance(second, SmbError)
+        world.cut()
+        assert bytes(await first.read(0, 10)) == b"0123456789"
+        await second.aclose()
+        assert world.dials == 2
+        assert world.closed == []  # the handle of the lost connection went with it
+        await first.aclose()
+        assert world.closed == ["below/a"]
+
+    await with_share(world, use)
+
+
+async def test_what_a_loss_interrupts_of_an_open_ahead_is_not_asked_again(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+
+    async def use(share: ReconnectingShare) -> None:
+        async def cut(self: FakeShare, path: str) -> FileStat:
+            self.world.cut()
+            raise ConnectionLost("cut", sent=True)
+
+        monkeypatch.setattr(FakeShare, "stat", cut)
+        told: dict[int, OpenFile | SmbError] = {}
+        await share.open_ahead([("a", OpenIntent())], told.__setitem__)
+        assert isinstance(told[0], ConnectionLost)
+        assert world.dials == 1
 
     await with_share(world, use)
 

@@ -22,7 +22,7 @@ from smbfuse.errors import (
     Unsupported,
     WrongKind,
 )
-from smbfuse.share import Features, Kind, OpenIntent
+from smbfuse.share import Features, Kind, OpenFile, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire import reparse
 from smbfuse.wire.dirlist import encode_page
@@ -124,6 +124,53 @@ async def test_open_alone_is_one_request() -> None:
         file = await share.open("Büro/é.bin", OpenIntent())
         assert server.commands() == [[C]]
         assert file.first is None
+
+
+async def test_several_files_are_opened_in_one_trip_and_told_one_by_one() -> None:
+    async with share_of() as (share, server):
+        told: dict[int, OpenFile | SmbError] = {}
+        server.hold = trio.Event()
+        intent = OpenIntent(first_bytes=1000)
+        files = [("Büro/é.bin", intent), ("missing", intent), ("Büro", intent), ("empty.txt", intent)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(share.open_ahead, files, told.__setitem__)
+            await trio.testing.wait_all_tasks_blocked()
+            assert told == {}
+            server.hold.set()
+        assert server.commands() == [[C, R]] * 4
+        opened, missing, folder, empty = (told[index] for index in range(4))
+        assert isinstance(missing, NotFound)
+        assert isinstance(folder, SmbError)
+        assert not isinstance(opened, SmbError)
+        assert not isinstance(empty, SmbError)
+        assert bytes(opened.first or b"") == CONTENT[:1000]
+        await opened.aclose()
+        await empty.aclose()
+        await settled(share, server)
+        assert server.handles == {}
+
+
+async def test_nothing_stays_open_of_several_that_nobody_waits_for_any_longer() -> None:
+    def told(index: int, result: OpenFile | SmbError) -> None:
+        raise AssertionError(f"{index} was told after all: {result}")
+
+    async with share_of() as (share, server):
+        files = [("Büro/é.bin", OpenIntent()), ("empty.txt", OpenIntent(first_bytes=10))]
+        await give_up(lambda share: share.open_ahead(files, told), share, server)
+        assert server.handles == {}
+
+
+async def test_what_a_lost_connection_interrupts_of_several_is_told_to_be_so() -> None:
+    async with share_of() as (share, server):
+        told: dict[int, OpenFile | SmbError] = {}
+        server.hold = trio.Event()
+        async with trio.open_nursery() as nursery:
+            files = [("Büro/é.bin", OpenIntent()), ("empty.txt", OpenIntent())]
+            nursery.start_soon(share.open_ahead, files, told.__setitem__)
+            await trio.testing.wait_all_tasks_blocked()
+            share.tree.connection.abort(ConnectionLost("cut", sent=True))
+        assert sorted(told) == [0, 1]
+        assert all(isinstance(result, ConnectionLost) for result in told.values())
 
 
 async def test_the_first_bytes_of_an_empty_file_are_none() -> None:

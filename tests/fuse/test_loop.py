@@ -11,6 +11,7 @@ import pyfuse3
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from smbfuse.fuse import loop
 from tests.fuse.conftest import Served
@@ -115,6 +116,65 @@ async def test_other_errors_of_workers_come_through() -> None:
         async with loop._Trio().open_nursery() as nursery:
             nursery.start_soon(worker)
     assert caught.group_contains(OSError, match="device is broken")
+
+
+async def test_a_worker_that_waits_for_nothing_keeps_the_turn() -> None:
+    took: list[str] = []
+    turn = loop.Turn()
+
+    async def work(name: str, handlers: int, *, waits: bool) -> None:
+        async def handle() -> int:
+            if waits:
+                await trio.testing.wait_all_tasks_blocked()
+            return 7
+
+        for _ in range(handlers):
+            async with turn:
+                took.append(name)
+                await trio.lowlevel.checkpoint()  # for the next request
+            assert await loop.waiting(handle()) == 7
+
+    async with loop._Trio().open_nursery() as nursery:
+        nursery.start_soon(lambda: work("prompt", 5, waits=False))
+        await trio.testing.wait_all_tasks_blocked()
+    assert took == ["prompt"] * 5
+    took.clear()
+    async with loop._Trio().open_nursery() as nursery:
+        for name in ("one", "other"):
+            nursery.start_soon(lambda name=name: work(name, 5, waits=False))
+    assert took in (["one"] * 5 + ["other"] * 5, ["other"] * 5 + ["one"] * 5)  # it goes on when the first has ended
+    took.clear()
+    async with loop._Trio().open_nursery() as nursery:
+        for name in ("one", "other"):
+            nursery.start_soon(lambda name=name: work(name, 5, waits=True))
+    assert sorted(took) == ["one"] * 5 + ["other"] * 5
+    assert took[:2] in (["one", "other"], ["other", "one"])
+
+
+async def test_what_a_handler_waits_for_reaches_it_as_ever(autojump_clock: MockClock) -> None:
+    async def handle() -> float:
+        with trio.move_on_after(1):
+            await trio.sleep(5)
+        try:
+            await trio.sleep(5)
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+        return trio.current_time()
+
+    began = trio.current_time()
+    assert await loop.waiting(handle()) == began + 7
+    with trio.move_on_after(3) as given_up:
+        await loop.waiting(handle())
+    assert given_up.cancelled_caught
+    assert trio.current_time() == began + 7 + 4
+
+    async def fail() -> None:
+        await trio.sleep(1)
+        raise OSError(5, "no")
+
+    with pytest.raises(OSError, match="no"):
+        await loop.waiting(fail())
 
 
 def test_all_else_is_trio(monkeypatch: pytest.MonkeyPatch) -> None:

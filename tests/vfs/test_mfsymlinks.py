@@ -6,8 +6,8 @@ import hashlib
 import pytest
 
 from smbfuse.config import Cache, SymlinkKind, View
-from smbfuse.errors import SmbError
-from smbfuse.share import Features, Kind, OpenIntent
+from smbfuse.errors import NotFound, SmbError
+from smbfuse.share import Features, Kind, OpenFile, OpenIntent
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs import mfsymlinks
 from smbfuse.vfs.mfsymlinks import MfSymlinks
@@ -99,6 +99,20 @@ async def test_each_file_of_that_size_is_read_once_as_long_as_it_stays_the_same(
     assert await covered.read_link("Ordner [é]/link") == "elsewhere"
     share.write("Ordner [é]/link", b"y" * 1067)
     assert (await covered.stat("Ordner [é]/link")).kind is Kind.FILE
+
+
+async def test_what_may_be_a_link_is_not_opened_ahead(share: MemShare) -> None:
+    share.add("link", xsym(TARGET))
+    share.add("file", b"content")
+    told: dict[int, OpenFile | SmbError] = {}
+    intent = OpenIntent(first_bytes=2000)
+    await MfSymlinks(share).open_ahead([("link", intent), ("file", intent), ("none", intent)], told.__setitem__)
+    link, file, none = (told[index] for index in range(3))
+    assert isinstance(link, SmbError)
+    assert isinstance(none, NotFound)
+    assert not isinstance(file, SmbError)
+    assert share.open_files == 1
+    await file.aclose()
 
 
 async def test_a_link_is_not_opened_but_a_file_that_looks_like_one_is(share: MemShare) -> None:

@@ -6,9 +6,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import Busy, Denied, NotFound
-from smbfuse.share import Features, Limits
+from smbfuse.share import Features, Limits, OpenIntent
 from smbfuse.vfs.file import JOIN_S
 from smbfuse.vfs.speculation import ENTRIES_MAX
+from tests.support.mem_files import MemFile
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 from tests.vfs.test_removal import answers_late
@@ -283,6 +284,29 @@ async def test_an_open_ahead_that_hangs_holds_up_nobody_for_long(mount: Mount, a
     with trio.fail_after(JOIN_S + 0.1):
         await read_by_name(mounted, range(3, 4))
     await mounted.fs.release(opened.fh)
+
+
+async def test_one_open_ahead_that_hangs_keeps_the_others_from_nobody(
+    mount: Mount, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = folder_of(50)
+    mounted = await mount(share)
+    await mounted.fs.releasedir(await mounted.fs.opendir(await mounted.ino("d")))
+    answered, perform = trio.Event(), share.open
+
+    async def open_late(path: str, intent: OpenIntent) -> MemFile:
+        if path == "d/00003":
+            await answered.wait()
+        return await perform(path, intent)
+
+    monkeypatch.setattr(share, "open", open_late)
+    await read_by_name(mounted, range(3))  # the next are opened ahead
+    await wait_all_tasks_blocked()
+    began, opens = trio.current_time(), share.calls["open"]
+    await read_by_name(mounted, range(4, 5), pause_s=0)
+    assert (trio.current_time(), share.calls["open"]) == (began, opens)
+    answered.set()
+    await nothing_is_left(mounted, share)
 
 
 async def test_a_file_that_is_being_opened_ahead_is_removed_when_that_has_ended(

@@ -241,6 +241,37 @@ def test_encode_read_equals_its_oracle(file_id: bytes, offset: int, length: int)
     assert io.encode_read(file_id, offset, length) == oracle.encode()
 
 
+U32S = st.integers(0, 2**32 - 1)
+
+
+@given(st.integers(0, 255), U32S, U32S, U32S, U32S, NAMES, CONTEXTS)
+def test_encode_create_equals_its_oracle(
+    level: int,
+    access: int,
+    attributes: int,
+    disposition: int,
+    options: int,
+    name: str,
+    contexts: tuple[create.CreateContext, ...],
+) -> None:
+    oracle = create.CreateRequest(
+        security_flags=0,
+        requested_oplock_level=level,
+        impersonation_level=create.IMPERSONATION,
+        smb_create_flags=0,
+        desired_access=access,
+        file_attributes=attributes,
+        share_access=create.ShareAccess.ALL,
+        create_disposition=disposition,
+        create_options=options,
+        name=name,
+        contexts=contexts,
+    )
+    wire_name = name.encode("utf-16-le", "surrogatepass")
+    body = create.encode_create(level, access, attributes, disposition, options, wire_name, contexts)
+    assert body == oracle.encode()
+
+
 @given(st.binary(max_size=100), st.integers(0, 2**32 - 1))
 def test_decode_read_equals_its_oracle_and_copies_nothing(data: bytes, remaining: int) -> None:
     element = bytearray(NO_HEADER + io.ReadResponse(data, remaining, 0).encode())
