@@ -16,10 +16,11 @@ from typing import Final
 
 import trio
 
-from smbfuse.errors import NotFound, SmbError
+from smbfuse.errors import SmbError
 from smbfuse.share import Caching, Features, OpenDirectory, Share
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.contested import MOMENT_S, Contested
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Folder, is_below
@@ -157,12 +158,9 @@ class FolderLeases:
                 nursery.start_soon(self._verify_one, folder)
 
     async def _verify_one(self, folder: Folder) -> None:
-        asked = self._nodes.ask(trio.current_time())
         try:
-            home, path = self._nodes.locate(folder)
-            self._nodes.refresh(folder, await home.share.stat(path), asked)
-        except NotFound:
-            self._nodes.lost(folder, asked)
+            stat, asked = await by_path(self._nodes, folder, lambda share, path: share.stat(path))
+            self._nodes.refresh(folder, stat, asked)
         except SmbError as error:
             log.debug("folder=%r may have gone: %s", folder.name, error)
 
