@@ -132,8 +132,10 @@ class Listing:
             if node is not None or changed:
                 return node
         gone = self._absent.asked(self.folder.ino, key, self._names[index])
-        if gone is not None and gone.number > asked.number:
-            return None
+        if gone is not None:
+            if gone.number > asked.number:
+                return None
+            self._nodes.observer.name_gone(self.folder, key, self._absent.appeared(self.folder.ino, key))
         return self._nodes.place(self.folder, name, stat, asked, listed=True, record=record)
 
     def position(self, shown: bytes) -> int | None:

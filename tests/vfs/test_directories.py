@@ -214,6 +214,19 @@ async def test_a_name_that_vanished_is_cut_by_the_listing(mount: Mount, autojump
         await mounted.fs.getattr(ino)
 
 
+async def test_what_a_listing_shows_is_no_longer_believed_to_be_missing(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = folder_of(1)
+    mounted = await mount(share, cache=Cache(attributes_s=60.0, directories_s=60.0))
+    folder = await mounted.ino("d")
+    assert (await mounted.fs.lookup(folder, b"new")).stat.ino == 0
+    share.add("d/new")
+    assert b"new" in await mounted.names("d")
+    assert mounted.kernel.entries == [(folder, b"new")]
+    assert (await mounted.fs.lookup(folder, b"new")).stat.ino != 0
+
+
 async def test_a_listing_does_not_bring_back_what_a_later_question_found_gone(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
