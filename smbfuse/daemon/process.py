@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -25,6 +26,7 @@ from smbfuse.errors import SmbError
 
 log = logging.getLogger(__name__)
 
+GARBAGE_AFTER: Final = 20_000  # objects made and not freed, until the garbage collector looks at them
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 
 
@@ -65,10 +67,21 @@ def _serve(
     try:
         if config.process.log_file:
             logs.also_to_file(config.process.log_file)
+        _calm_the_garbage_collector()
         trio.run(Service(config, surroundings).run, ready)
     except BaseException as error:
         return explain(error), error
     return Outcome(0, ""), None
+
+
+def _calm_the_garbage_collector() -> None:
+    """Have the garbage collector look less often, and never at what was imported.
+
+    Hardly anything here is garbage in cycles, but every open file is a dozen new objects that live on for a while. By
+    its defaults the collector takes a tenth of the time of a walk over small files: 60 of 620 µs a file, and so 2.
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER, 10, 10)
 
 
 def _run_in_background(
