@@ -53,6 +53,7 @@ _SMB2_MESSAGES: Final = {
     Command.ECHO: "control.Echo",
     Command.CANCEL: "control.Cancel",
     Command.QUERY_DIRECTORY: "info.QueryDirectory",
+    Command.CHANGE_NOTIFY: "notify.ChangeNotify",
     Command.QUERY_INFO: "info.QueryInfo",
     Command.SET_INFO: "info.SetInfo",
 }

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from struct import Struct
 
-from smbfuse.wire import descriptor, fscc, fscc_changes, fscc_ea, nbss, reparse
+from smbfuse.wire import descriptor, fscc, fscc_changes, fscc_ea, nbss, notify, reparse
 from smbfuse.wire.dirlist import DirectoryEntry, encode_page
 from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.fscc import FileInformation
@@ -33,6 +33,7 @@ from smbfuse.wire.smb2 import errors as errors2
 from smbfuse.wire.smb2 import header as header2
 from smbfuse.wire.smb2 import info as info2
 from smbfuse.wire.smb2 import io as io2
+from smbfuse.wire.smb2 import notify as notify2
 from smbfuse.wire.smb2 import posix as posix2
 from smbfuse.wire.smb2 import session as session2
 from smbfuse.wire.smb2.lease import LeaseV1, LeaseV2
@@ -122,6 +123,8 @@ def _owners_and_attributes() -> Iterator[tuple[str, bytes]]:
         yield "descriptor.Descriptor.decode", whole.encode()
     attributes = [fscc_ea.ExtendedAttribute("NAME", b"value"), fscc_ea.ExtendedAttribute("größe", b"12")]
     yield "fscc_ea.decode_attributes", fscc_ea.encode_attributes(attributes)
+    told = [notify.FileNotifyInformation(action, name) for action, name in enumerate(_NAMES, 3)]
+    yield "notify.decode_notifications", notify.encode_notifications(told)
     yield "reparse.decode_wsl_device", reparse.encode_wsl_device((8, 1))
     posix = posix2.PosixAttributes(2, 0, 0o10750, domain.encode(), group.encode())
     found = posix2.PosixInformation(*_TIMES, 5, 4096, 0x20, 77, 2049, posix)
@@ -148,6 +151,7 @@ def _smb1_structures() -> Iterator[tuple[str, bytes]]:
         changes.SetFileRequest,
         changes.SetStandard,
         nt_transact.IoctlSetup,
+        nt_transact.NotifyChangeSetup,
         nt_transact.QuerySecurityResponse,
         nt_transact.SecurityRequest,
         posix.PosixOpenRequest,
@@ -307,6 +311,9 @@ def _smb2_messages() -> Iterator[tuple[str, bytes]]:
     for lease in (LeaseV1(key, 7), LeaseV2(key, 3, 4, 0, bytes(16), 9)):
         yield f"smb2.lease.{type(lease).__name__}.decode", lease.encode()
         yield "smb2.lease.decode_lease", lease.encode()
+    told = notify.encode_notifications([notify.FileNotifyInformation(3, "größe")])
+    for watch in (notify2.ChangeNotifyRequest(1, 65536, key, 0x1DF), notify2.ChangeNotifyResponse(memoryview(told))):
+        yield f"smb2.notify.{type(watch).__name__}.decode", _smb2(15, watch.encode())
     for command, message in (
         (9, io2.WriteRequest(b"data", 5, key, 0, 0, b"", 0)),
         (9, io2.WriteResponse(4, 0, b"")),

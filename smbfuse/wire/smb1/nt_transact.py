@@ -1,4 +1,4 @@
-"""The subcommands of NT_TRANSACT: control codes and security descriptors.  [MS-CIFS] 2.2.7, [MS-SMB] 2.2.7.
+"""The subcommands of NT_TRANSACT: control codes, change notifications and security descriptors.  [MS-CIFS] 2.2.7, [MS-SMB] 2.2.7.
 
 Each class is the parameters of one request or response; the descriptor itself comes as the transaction's data.
 """
@@ -16,6 +16,7 @@ class NtFunction(enum.IntEnum):
 
     IOCTL = 0x0002
     SET_SECURITY_DESC = 0x0003
+    NOTIFY_CHANGE = 0x0004
     QUERY_SECURITY_DESC = 0x0006
 
 
@@ -39,6 +40,18 @@ class IoctlSetup(Record):
     fid: U16
     is_fctl: U8
     is_flags: U8
+
+
+@record()
+class NotifyChangeSetup(Record):
+    """Setup of NT_TRANSACT_NOTIFY_CHANGE; what is told comes as the parameters of the response, for `wire.notify`.
+
+    [MS-CIFS] 2.2.7.4.1.
+    """
+
+    completion_filter: U32
+    fid: U16
+    watch_tree: Annotated[int, "Bx"]  # 1: of the folders below as well
 
 
 @record()

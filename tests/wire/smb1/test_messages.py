@@ -237,6 +237,7 @@ def test_levels_survive(data: st.DataObject) -> None:
         nt_transact.SecurityRequest(*data.draw(st.tuples(U16, U32))),
         nt_transact.IoctlSetup(*data.draw(st.tuples(U32, U16, U8, U8))),
         nt_transact.QuerySecurityResponse(data.draw(U32)),
+        nt_transact.NotifyChangeSetup(*data.draw(st.tuples(U32, U16, U8))),
     ]
     for value in values:
         assert type(value).decode(value.encode()) == value

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from smbfuse.status import NtStatus
-from smbfuse.wire.smb2 import control, create, errors, info, io, negotiate, session
+from smbfuse.wire.smb2 import control, create, errors, info, io, negotiate, notify, session
 from smbfuse.wire.smb2.header import PROTOCOL_ID, Arrived, Command, HeaderFlags, split_compound
 from smbfuse.wire.smb2.message import HEADER_SIZE
 from tests.fuzz.gather import messages
@@ -28,6 +28,7 @@ REQUESTS: Final[dict[int, Any]] = {
     Command.ECHO: control.EchoRequest,
     Command.CANCEL: control.CancelRequest,
     Command.QUERY_DIRECTORY: info.QueryDirectoryRequest,
+    Command.CHANGE_NOTIFY: notify.ChangeNotifyRequest,
     Command.QUERY_INFO: info.QueryInfoRequest,
     Command.SET_INFO: info.SetInfoRequest,
 }
@@ -45,6 +46,7 @@ RESPONSES: Final[dict[int, Any]] = {
     Command.IOCTL: control.IoctlResponse,
     Command.ECHO: control.EchoResponse,
     Command.QUERY_DIRECTORY: info.QueryDirectoryResponse,
+    Command.CHANGE_NOTIFY: notify.ChangeNotifyResponse,
     Command.QUERY_INFO: info.QueryInfoResponse,
     Command.SET_INFO: info.SetInfoResponse,
 }

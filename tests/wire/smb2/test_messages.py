@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smbfuse.errors import DecodeError
 from smbfuse.wire.record import U8, Record
-from smbfuse.wire.smb2 import breaks, control, create, errors, info, io, lease, negotiate, session
+from smbfuse.wire.smb2 import breaks, control, create, errors, info, io, lease, negotiate, notify, session
 from smbfuse.wire.smb2.header import (
     HEADER,
     Command,
@@ -84,6 +84,11 @@ GOLDEN: dict[str, tuple[Any, str]] = {
         "2100 01 14 08000000 6000 0000 09000000 101112131415161718191a1b1c1d1e1f 0102030405060708",
     ),
     "set info response": (info.SetInfoResponse(), "0200"),
+    "change notify request": (
+        notify.ChangeNotifyRequest(1, 0x10203040, FILE_ID, 0x01020304),
+        "2000 0100 40302010 101112131415161718191a1b1c1d1e1f 04030201 00000000",
+    ),
+    "change notify response": (notify.ChangeNotifyResponse(memoryview(b"told")), "0900 4800 04000000 746f6c64"),
     "ioctl request": (
         control.IoctlRequest(0x140204, FILE_ID, b"in", 1, b"", 2, 1),
         "3900 0000 04021400 101112131415161718191a1b1c1d1e1f 78000000 02000000 01000000 78000000 00000000"
