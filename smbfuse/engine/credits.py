@@ -1,5 +1,8 @@
 """The window: how much may be in flight. One for SMB2's credits and for SMB1's MaxMpxCount.
 
+A request stands if it is answered when something happens, perhaps never (a notification of changes): the place that it
+holds is nobody's meanwhile, so that no one waits for its answer.
+
 A `Window` only counts. Whoever sends asks `admits`, then calls `take`; what comes back is told by `answered` (the cost
 is no longer in flight) and `granted` (the server allows so much more). SMB2 calls the two separately, because credits
 come back with whatever response carries them; SMB1 grants a request's cost back when it is answered.
@@ -13,12 +16,14 @@ MOST_CREDITS: Final = 0xFFFF  # what a hostile server grants beyond this is not 
 class Window:
     """Counts free and taken places. Contract: 0 <= `available`, 0 <= `taken`, whatever is granted.
 
+    `standing` places are those of requests that stand: neither free nor taken.
+
     `reserve` places are kept for urgent requests, so that an ECHO can leave while everything else waits; `bulk`
     requests leave a quarter of the window (at most 16 places) to the small ones. With nothing in flight every
     request that fits is admitted: a server that only ever grants one place must still be served.
     """
 
-    __slots__ = ("available", "reserve", "taken")
+    __slots__ = ("available", "reserve", "standing", "taken")
 
     BULK_SHARE: Final = 4
     MOST_LEFT_BY_BULK: Final = 16
@@ -27,13 +32,14 @@ class Window:
         self.available = available
         self.reserve = reserve
         self.taken = 0
+        self.standing = 0
 
     def __repr__(self) -> str:
         return f"<Window {self.available} free, {self.taken} taken>"
 
     @property
     def capacity(self) -> int:
-        """Places there are in all, as far as the server has granted them."""
+        """Places there are for requests that are answered at once, as far as the server has granted them."""
         return self.available + self.taken
 
     def admits(self, cost: int, *, urgent: bool = False, bulk: bool = False) -> bool:
@@ -47,14 +53,24 @@ class Window:
             left += min(self.capacity // self.BULK_SHARE, self.MOST_LEFT_BY_BULK)
         return cost <= self.available - left
 
-    def take(self, cost: int) -> None:
+    def may_stand(self) -> bool:
+        """Tell whether one more request may stand: at least as many places must stay for the others."""
+        return 2 * (self.standing + 1) + self.reserve <= self.capacity + self.standing
+
+    def take(self, cost: int, *, standing: bool = False) -> None:
         """Take the places of a request that leaves now and that `admits` let pass."""
         self.available -= cost
-        self.taken += cost
+        if standing:
+            self.standing += cost
+        else:
+            self.taken += cost
 
-    def answered(self, cost: int) -> None:
+    def answered(self, cost: int, *, standing: bool = False) -> None:
         """Note that a request which took `cost` places is no longer in flight. Frees nothing by itself."""
-        self.taken -= cost
+        if standing:
+            self.standing -= cost
+        else:
+            self.taken -= cost
 
     def granted(self, count: int) -> None:
         """Add places that the server allows; what exceeds the ceiling is ignored, not an error."""

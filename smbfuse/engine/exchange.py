@@ -27,9 +27,10 @@ class Exchange(Generic[ReplyT]):
     `sequence` counts submissions on the connection: deadlines run from the last progress of this exchange or of an
     earlier one. `sent` tells whether any byte of it may have left. Exactly one of `error` and `replies` is meaningful
     once `done`; a reply carries its own status, so an error status from the server is a reply, not an `error`.
+    `standing`: it is answered when something happens, perhaps never; see `credits.Window.may_stand`.
     """
 
-    __slots__ = ("abandoned", "done", "error", "label", "on_done", "replies", "sent", "sequence")
+    __slots__ = ("abandoned", "done", "error", "label", "on_done", "replies", "sent", "sequence", "standing")
 
     def __init__(self, sequence: int, label: str) -> None:
         self.sequence = sequence
@@ -39,6 +40,7 @@ class Exchange(Generic[ReplyT]):
         self.done = False
         self.sent = False
         self.abandoned = False
+        self.standing = False
         self.on_done: Callable[[], None] | None = None
 
     def finish(self, error: SmbError | None = None) -> None:

@@ -139,13 +139,17 @@ class Smb1Engine:
         commands = [part.command for part in chain]
         return self._queue(message, commands, payload=payload, bulk=bulk, urgent=urgent)
 
-    def transact(self, request: Request, *, tree: Tree) -> Smb1Exchange:
-        """Queue a transaction, in as many messages as the server's buffer asks for. Its only reply has the whole."""
+    def transact(self, request: Request, *, tree: Tree, standing: bool = False) -> Smb1Exchange:
+        """Queue a transaction, in as many messages as the server's buffer asks for. Its only reply has the whole.
+
+        `standing`: it is answered when something happens, perhaps never.
+        """
         first, later = cut(request, self.max_buffer_size)
         message = encode_message(self._header(request.command, tree), (first,), self.strings)
         exchange = self._queue(message, [request.command])
         exchange.later = [encode_message(self._header(part.command, tree), (part,), self.strings) for part in later]
         exchange.assembly = Assembly(request.max_parameter_count, request.max_data_count)
+        exchange.standing = standing
         return exchange
 
     def tell(self, message: Message, *, tree: Tree) -> None:
@@ -213,7 +217,7 @@ class Smb1Engine:
         while (exchange := self._admitted()) is not None:
             pending = _Pending(exchange, self._free_mid(), None)
             self._pending[pending.mid] = pending
-            self.window.take(1)
+            self.window.take(1, standing=exchange.standing)
             exchange.sent = True
             self._round_trips += 1
             pdus.append(self._sealed(exchange.message, pending, exchange.payload))
@@ -342,7 +346,7 @@ class Smb1Engine:
 
     def _complete(self, pending: _Pending, replies: list[Reply]) -> None:
         del self._pending[pending.mid]
-        self.window.answered(1)
+        self.window.answered(1, standing=pending.exchange.standing)
         self.window.granted(1)
         pending.exchange.replies = replies
         pending.exchange.finish()

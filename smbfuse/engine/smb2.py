@@ -102,15 +102,18 @@ class Smb2Engine:
         bulk: bool = False,
         urgent: bool = False,
         signed: bool = False,
+        standing: bool = False,
     ) -> Smb2Exchange:
         """Queue one request, or several as one related compound; return the exchange to wait for.
 
         In a compound, FileIds of all ones mean the file that its CREATE opens. `bulk` and `urgent` choose the queue;
-        `signed` demands a signature, and one on the response, where the session itself does not.
+        `signed` demands a signature, and one on the response, where the session itself does not. `standing`: it is
+        answered when something happens, perhaps never.
         """
         self._sequence += 1
         costs = [self.cost(request.payload) for request in requests]
         exchange = Smb2Exchange(self._sequence, requests, costs, tree, bulk=bulk, urgent=urgent, signed=signed)
+        exchange.standing = standing
         self._backlog.add(exchange)
         return exchange
 
@@ -217,7 +220,7 @@ class Smb2Engine:
             exchange.under_way += 1
             self._next_message_id += cost
             self._asked += extra
-            self.window.take(cost)
+            self.window.take(cost, standing=exchange.standing)
             elements += (element, *behind)
         exchange.sent = True
         self._requests += len(indices)
@@ -277,7 +280,7 @@ class Smb2Engine:
             raise ProtocolError("a compressed message, though no compression was agreed on")
         for header, element in split_compound(pdu):
             self._take(header, element, unsealed=unsealed)
-        if not self._pending and not self.window.available:
+        if not self.window.taken and not self.window.available:
             raise ProtocolError("the server has taken back all credits")
 
     def lost(self, error: SmbError) -> None:
@@ -318,9 +321,14 @@ class Smb2Engine:
         self.window.granted(header.credits)
         if header.status == _PENDING and header.flags & _ASYNC:
             pending.async_id = header.process_id | header.tree_id << 32
+            if pending.exchange.standing:
+                # Its credits are those that the interim response brings back.  [MS-SMB2] 3.3.4.2
+                returned = min(pending.cost, header.credits)
+                self.window.answered(returned, standing=True)
+                pending.cost -= returned
             return
         del self._pending[header.message_id]
-        self.window.answered(pending.cost)
+        self.window.answered(pending.cost, standing=pending.exchange.standing)
         if header.command == Command.NEGOTIATE or (
             header.command == Command.SESSION_SETUP and header.status == _MORE_PROCESSING
         ):

@@ -1,5 +1,6 @@
 """The window: nothing leaves that may not, and whatever is granted it never counts below nothing."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,29 @@ def test_a_server_that_takes_places_back_shrinks_the_window() -> None:
     window.answered(2)
     window.granted(0)
     assert (window.capacity, window.available) == (2, 2)
+
+
+def test_what_stands_is_no_reason_to_wait_for_it() -> None:
+    window = Window(2)
+    window.take(1, standing=True)
+    assert (window.capacity, window.available, window.taken) == (1, 1, 0)
+    assert window.admits(1, bulk=True)
+    assert not window.admits(2)
+    window.answered(1, standing=True)
+    window.granted(1)
+    assert (window.capacity, window.standing) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("places", "reserve", "most"), [(1, 0, 0), (2, 0, 1), (3, 0, 1), (4, 1, 1), (5, 1, 2), (50, 1, 24)]
+)
+def test_what_stands_leaves_half_of_the_places_to_the_others(places: int, reserve: int, most: int) -> None:
+    window = Window(places, reserve=reserve)
+    stood = 0
+    while window.may_stand():
+        window.take(1, standing=True)
+        stood += 1
+    assert stood == most
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 30), st.booleans(), st.booleans()), max_size=60))

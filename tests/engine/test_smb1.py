@@ -14,7 +14,13 @@ from smbfuse.wire.smb1.files import CloseRequest, EmptyResponse, OpenAndxRequest
 from smbfuse.wire.smb1.header import HEADER_SIZE, Command, Flags, Flags2, Header, decode_header
 from smbfuse.wire.smb1.io import Read, ReadRequest, ReadResponse, decode_read
 from smbfuse.wire.smb1.message import OEM, UNICODE, Message, Strings, decode_message, encode_message
-from smbfuse.wire.smb1.transaction import TransactionPart, TransactionRequest, TransactionSecondary
+from smbfuse.wire.smb1.nt_transact import NotifyChangeSetup, NtFunction
+from smbfuse.wire.smb1.transaction import (
+    NtTransactRequest,
+    TransactionPart,
+    TransactionRequest,
+    TransactionSecondary,
+)
 
 PID = 0x4711
 TREE = Tree(7, NO_TREE.flags)
@@ -473,3 +479,42 @@ def test_old_names_travel_in_the_code_page() -> None:
     old = engine(strings=OEM)
     _, message = exchange_of(old, OPEN)
     assert message.endswith(b"\\a.txt\0")
+
+
+# --- requests that stand: answered when something happens, perhaps never ----------------------------------------------
+
+
+def watching(busy: Smb1Engine) -> tuple[Smb1Exchange, bytes]:
+    setup = NotifyChangeSetup(0x1DF, 5, 1).encode()
+    request = NtTransactRequest(NtFunction.NOTIFY_CHANGE, setup, b"", b"", 0, 0, 4096, 0)
+    exchange = busy.transact(request, tree=TREE, standing=True)
+    (message,) = sent(busy)
+    return exchange, message
+
+
+def test_what_stands_keeps_one_place_and_nobody_waits_for_it() -> None:
+    busy = engine(max_mpx_count=2)
+    exchange, watch = watching(busy)
+    for bulk in (False, True, True):
+        closed, message = exchange_of(busy, CLOSE, bulk=bulk)
+        busy.submit((CLOSE,), tree=TREE)
+        assert sent(busy) == []
+        busy.arrived(answer(message, EmptyResponse()))
+        assert closed.done
+        (message,) = sent(busy)
+        busy.arrived(answer(message, EmptyResponse()))
+    assert (exchange.done, busy.window.standing) == (False, 1)
+    busy.arrived(answer(watch, status=NtStatus.NOTIFY_ENUM_DIR))
+    assert [reply.status for reply in exchange.replies] == [NtStatus.NOTIFY_ENUM_DIR]
+    assert (busy.window.standing, busy.window.available) == (0, 2)
+
+
+def test_what_stands_is_cancelled_by_its_multiplex_id() -> None:
+    busy = engine()
+    exchange, watch = watching(busy)
+    busy.cancel(exchange)
+    (cancel,) = sent(busy)
+    assert (cancel[4], decode_header(cancel).mid) == (Command.NT_CANCEL, decode_header(watch).mid)
+    busy.arrived(answer(watch, status=NtStatus.CANCELLED))
+    assert exchange.done
+    assert (busy.window.standing, busy.window.available) == (0, 10)

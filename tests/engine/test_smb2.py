@@ -28,6 +28,7 @@ from smbfuse.wire.smb2.header import (
 from smbfuse.wire.smb2.info import QueryInfoRequest, QueryInfoResponse
 from smbfuse.wire.smb2.io import ReadResponse, encode_read
 from smbfuse.wire.smb2.message import HEADER_SIZE
+from smbfuse.wire.smb2.notify import ChangeNotifyRequest
 from tests.support.server_protection import ServerProtection
 
 SESSION_ID = 0x0102030405060708
@@ -39,6 +40,8 @@ ECHO = Request(Command.ECHO, EchoRequest().encode())
 CREATE = Request(Command.CREATE, b"create: the engine does not look inside")
 QUERY = Request(Command.QUERY_INFO, QueryInfoRequest(1, 18, 100, b"", 0, 0, RELATED_FILE_ID).encode(), payload=100)
 CLOSE = Request(Command.CLOSE, CloseRequest(0, RELATED_FILE_ID).encode())
+
+NOTIFY = Request(Command.CHANGE_NOTIFY, ChangeNotifyRequest(1, 65536, FILE_ID, 0x1DF).encode(), payload=65536)
 
 CREATED = CreateResponse(0, 0, 1, 1, 1, 1, 1, 0, 0, 0x20, FILE_ID).encode()
 QUERIED = QueryInfoResponse(b"information").encode()
@@ -706,3 +709,73 @@ def test_the_hash_of_the_login_takes_what_the_specification_lists() -> None:
     perform(Command.SESSION_SETUP, NtStatus.MORE_PROCESSING_REQUIRED, hashed=True)
     perform(Command.SESSION_SETUP, 0, hashed=False)
     assert engine.preauth.digest == expected.digest
+
+
+# -- requests that stand: answered when something happens, perhaps never
+
+
+def stand(engine: Smb2Engine) -> tuple[Smb2Exchange, Arrived]:
+    exchange = engine.submit((NOTIFY,), tree=TREE, standing=True)
+    return exchange, sent_one(engine)[0][0]
+
+
+def interim(request: Arrived, *, credits: int) -> bytes:
+    flags = HeaderFlags.SERVER_TO_REDIR | HeaderFlags.ASYNC_COMMAND
+    return response(request, REFUSED, status=NtStatus.PENDING, credits=credits, flags=flags, async_id=99)
+
+
+def test_an_interim_response_gives_the_place_of_what_stands_back() -> None:
+    engine = engine_with(8)
+    exchange, request = stand(engine)
+    assert (engine.window.standing, engine.window.taken, engine.window.capacity) == (1, 0, 7)
+    arrive(engine, interim(request, credits=1))
+    assert (engine.window.standing, engine.window.capacity) == (0, 8)
+    assert not exchange.done
+    flags = HeaderFlags.SERVER_TO_REDIR | HeaderFlags.ASYNC_COMMAND
+    arrive(engine, response(request, REFUSED, status=NtStatus.NOTIFY_ENUM_DIR, credits=0, flags=flags, async_id=99))
+    assert statuses(exchange) == [NtStatus.NOTIFY_ENUM_DIR]
+    assert (engine.window.standing, engine.window.capacity) == (0, 8)
+
+
+def test_what_stands_holds_its_place_until_a_server_without_interim_responses_answers() -> None:
+    engine = engine_with(8)
+    exchange, request = stand(engine)
+    for _ in range(3):
+        engine.submit((ECHO,))
+        ((echo, _),) = sent_one(engine)
+        arrive(engine, response(echo, EchoResponse().encode()))
+    assert (engine.window.standing, engine.window.capacity) == (1, 7)
+    arrive(engine, response(request, REFUSED, status=NtStatus.NOTIFY_ENUM_DIR))
+    assert statuses(exchange) == [NtStatus.NOTIFY_ENUM_DIR]
+    assert (engine.window.standing, engine.window.capacity) == (0, 8)
+
+
+def test_with_one_place_left_beside_what_stands_every_request_is_still_served() -> None:
+    engine = engine_with(2)
+    stand(engine)
+    for request in (ECHO, read(100)):
+        exchange = engine.submit((request,), bulk=request is not ECHO)
+        ((header, _),) = sent_one(engine)
+        arrive(engine, response(header, EchoResponse().encode()))
+        assert exchange.done
+
+
+def test_what_stands_is_cancelled_by_the_servers_number_for_it() -> None:
+    engine = engine_with(8)
+    exchange, request = stand(engine)
+    arrive(engine, interim(request, credits=1))
+    engine.cancel(exchange)
+    ((cancel, _),) = sent_one(engine)
+    assert (cancel.command, cancel.message_id, cancel.process_id) == (Command.CANCEL, request.message_id, 99)
+    arrive(engine, response(request, REFUSED, status=NtStatus.CANCELLED, credits=0))
+    assert statuses(exchange) == [NtStatus.CANCELLED]
+
+
+def test_a_server_that_takes_back_all_credits_is_left_though_something_stands() -> None:
+    engine = engine_with(2)
+    _, request = stand(engine)
+    arrive(engine, interim(request, credits=0))
+    engine.submit((ECHO,))
+    ((echo, _),) = sent_one(engine)
+    with pytest.raises(ProtocolError, match="taken back all credits"):
+        arrive(engine, response(echo, EchoResponse().encode(), credits=0))

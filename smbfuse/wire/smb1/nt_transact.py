@@ -1,4 +1,4 @@
-"""The subcommands of NT_TRANSACT: control codes, change notifications and security descriptors.  [MS-CIFS] 2.2.7, [MS-SMB] 2.2.7.
+"""The subcommands of NT_TRANSACT: control codes, notifications, descriptors.  [MS-CIFS] 2.2.7, [MS-SMB] 2.2.7.
 
 Each class is the parameters of one request or response; the descriptor itself comes as the transaction's data.
 """
