@@ -36,6 +36,14 @@ from smbfuse.wire.smb2 import io as io2
 from smbfuse.wire.smb2 import notify as notify2
 from smbfuse.wire.smb2 import posix as posix2
 from smbfuse.wire.smb2 import session as session2
+from smbfuse.wire.smb2.durable import (
+    DurableReconnect,
+    DurableReconnectV2,
+    DurableRequest,
+    DurableRequestV2,
+    DurableResponse,
+    DurableResponseV2,
+)
 from smbfuse.wire.smb2.lease import LeaseV1, LeaseV2
 
 _NAMES = ("α", "b.txt", "Ordner [é] 🐚")
@@ -311,6 +319,16 @@ def _smb2_messages() -> Iterator[tuple[str, bytes]]:
     for lease in (LeaseV1(key, 7), LeaseV2(key, 3, 4, 0, bytes(16), 9)):
         yield f"smb2.lease.{type(lease).__name__}.decode", lease.encode()
         yield "smb2.lease.decode_lease", lease.encode()
+    for durable in (
+        DurableRequest(),
+        DurableResponse(),
+        DurableReconnect(key),
+        DurableRequestV2(60_000, 2, key),
+        DurableResponseV2(60_000, 2),
+        DurableReconnectV2(key, key, 2),
+    ):
+        yield f"smb2.durable.{type(durable).__name__}.decode", durable.encode()
+    yield "smb2.control.NetworkResiliencyRequest.decode", control2.NetworkResiliencyRequest(60_000).encode()
     told = notify.encode_notifications([notify.FileNotifyInformation(3, "größe")])
     for watch in (notify2.ChangeNotifyRequest(1, 65536, key, 0x1DF), notify2.ChangeNotifyResponse(memoryview(told))):
         yield f"smb2.notify.{type(watch).__name__}.decode", _smb2(15, watch.encode())

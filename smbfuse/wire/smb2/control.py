@@ -16,6 +16,7 @@ class ControlCode(IntEnum):
     FSCTL_SET_REPARSE_POINT = 0x000900A4
     FSCTL_GET_REPARSE_POINT = 0x000900A8
     FSCTL_PIPE_TRANSCEIVE = 0x0011C017
+    FSCTL_LMR_REQUEST_RESILIENCY = 0x001401D4
     FSCTL_VALIDATE_NEGOTIATE_INFO = 0x00140204
 
 
@@ -84,6 +85,13 @@ class ValidateNegotiateInfoResponse(Record):
     server_guid: Bytes16
     security_mode: U16
     dialect: U16
+
+
+@record()
+class NetworkResiliencyRequest(Record):
+    """NETWORK_RESILIENCY_REQUEST: keep this open when its connection is lost.  [MS-SMB2] 2.2.31.3.  8 bytes."""
+
+    timeout: Annotated[int, "I4x"]  # milliseconds that the server is to wait for us
 
 
 @message(structure_size=4)

@@ -74,7 +74,7 @@ class Header:
     command: int
     message_id: int = 0
     credit_charge: int = 0
-    status: int = 0  # in requests of 3.x: ChannelSequence
+    status: int = 0  # in requests of 3.x: ChannelSequence, 16 bits
     credits: int = 0  # asked for in a request, granted in a response
     flags: int = 0
     next_command: int = 0

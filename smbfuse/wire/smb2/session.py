@@ -32,6 +32,16 @@ class ShareFlags(IntFlag):
     COMPRESS_DATA = 0x100000
 
 
+class ShareCapabilities(IntFlag):
+    """What a share can do.  [MS-SMB2] 2.2.10."""
+
+    DFS = 0x08
+    CONTINUOUS_AVAILABILITY = 0x10
+    SCALEOUT = 0x20
+    CLUSTER = 0x40
+    ASYMMETRIC = 0x80
+
+
 @message(structure_size=25)
 class SessionSetupRequest(Message):
     """SMB2 SESSION_SETUP Request.  [MS-SMB2] 2.2.5."""
