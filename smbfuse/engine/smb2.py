@@ -44,6 +44,7 @@ MOST_REQUESTED: Final = 0xFFFF  # CreditRequest is a 16-bit field
 _SERVER_TO_REDIR: Final = int(HeaderFlags.SERVER_TO_REDIR)
 _ASYNC: Final = int(HeaderFlags.ASYNC_COMMAND)
 _RELATED: Final = int(HeaderFlags.RELATED_OPERATIONS)
+_REPLAY: Final = int(HeaderFlags.REPLAY_OPERATION)
 _PENDING: Final = int(NtStatus.PENDING)
 _MORE_PROCESSING: Final = int(NtStatus.MORE_PROCESSING_REQUIRED)
 
@@ -61,6 +62,7 @@ class Smb2Engine:
         self.preauth = PreauthHash()
         self.compounds = Compounds()
         self.session_id = 0
+        self.channel_sequence = 0  # 16 bits; counts on with each connection that reclaims open files.  3.x
         self.protection: Smb2Protection | None = None
         self.on_break: Callable[[OplockBreak | LeaseBreak], None] | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -187,10 +189,10 @@ class Smb2Engine:
                     PROTOCOL_ID,
                     HEADER_SIZE,
                     cost if self._multi_credit else 0,
-                    0,
+                    self.channel_sequence,
                     request.command,
                     cost + extra,
-                    _RELATED if position else 0,
+                    (_RELATED if position else 0) | (_REPLAY if request.replay else 0),
                     size + padding if position + 1 < len(indices) else 0,
                     message_id,
                     0,

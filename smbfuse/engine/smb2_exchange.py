@@ -27,13 +27,15 @@ _FILE_ID_SIZE: Final = len(RELATED_FILE_ID)
 class Request(NamedTuple):
     """One element of an exchange: `payload` is the larger of the bytes sent and of those that may come back.
 
-    `data` goes out behind `body` as it is, never copied: nobody may change it until the exchange has ended.
+    `data` goes out behind `body` as it is, never copied: nobody may change it until the exchange has ended. `replay`:
+    it was sent before and may have been executed, which is said to servers of 3.x.
     """
 
     command: Command
     body: bytes
     payload: int = 0
     data: Sequence[Buffer] = ()
+    replay: bool = False
 
     def with_file_id(self, file_id: bytes) -> bytes:
         """Return the body with `file_id` in place of "the file just opened"."""
