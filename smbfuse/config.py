@@ -217,8 +217,11 @@ class Network:
         None, names=("nbsessinit",), help="begin with a NetBIOS session request on any port; default: on 139 only"
     )
     source_address: str = option("", names=("srcaddr",), metavar="ADDRESS", help="connect from this local address")
-    keepalive_s: int = option(
-        15, names=("echo_interval",), unit="seconds", help="look for a sign of life after so long a silence"
+    echo_interval_s: float = option(
+        15.0,
+        names=("echo_interval",),
+        unit="seconds",
+        help="ask an idle server for a sign of life (ECHO) after so long a silence; 10 s without one, and it is gone",
     )
     rsize: int = option(8 * MIB, unit="bytes", help="largest single read, lowered to what the server takes")
     wsize: int = option(8 * MIB, unit="bytes", help="largest single write, lowered to what the server takes")

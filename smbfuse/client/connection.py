@@ -6,16 +6,17 @@ ends: with its replies, with a deadline that runs from the last progress of its 
 
 from __future__ import annotations
 
-import bisect
 import functools
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
 from smbfuse.engine.exchange import Engine, Exchange
+from smbfuse.engine.liveness import Liveness, Patience, Progress, Verdict
 from smbfuse.errors import ConnectionLost, ProtocolError, SmbError, Timeout
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
@@ -26,8 +27,7 @@ ReplyT = TypeVar("ReplyT")
 
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
-PROBE_AFTER_S: Final = 5.0  # of silence while somebody waits: is anybody there?
-DEAD_AFTER_S: Final = 10.0  # of silence: no. Both shrink with a short `timeo`, which must leave time to dial again
+SLEEP_S: Final = 1.0  # how long this machine must have slept for that to matter
 
 
 class ByteStream(Protocol):
@@ -43,45 +43,29 @@ class ByteStream(Protocol):
         """Send every byte of `buffers` in order. Cancelled: nobody knows how much was sent."""
         ...
 
+    def undelivered(self) -> int:
+        """Return how many bytes of what `send_all` was given are not known to have reached the other host."""
+        ...
+
     def close(self) -> None:
         """Close at once; whoever waits on the stream is woken with an error."""
         ...
 
 
-class Progress:
-    """When did bytes last arrive that concern an exchange or one submitted before it?
-
-    A stack of (sequence, time), both ascending: an arrival for sequence s makes every later entry obsolete, because
-    whoever waits behind s has made progress too. Amortised O(1) to add, O(log n) to ask.
-    """
-
-    __slots__ = ("_sequences", "_times")
-
-    def __init__(self) -> None:
-        self._sequences: list[int] = []
-        self._times: list[float] = []
-
-    def note(self, sequence: int, now: float) -> None:
-        """Record that bytes for exchange `sequence` arrived at `now`."""
-        keep = bisect.bisect_left(self._sequences, sequence)
-        del self._sequences[keep:], self._times[keep:]
-        self._sequences.append(sequence)
-        self._times.append(now)
-
-    def last(self, sequence: int) -> float:
-        """Return the time of the last progress of exchange `sequence`'s queue; -inf if there was none."""
-        at = bisect.bisect_right(self._sequences, sequence) - 1
-        return self._times[at] if at >= 0 else -math.inf
+def slept_s() -> float:
+    """Return how long this machine has been suspended since it was started, in seconds."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class _Waiter:
     """Somebody who waits for an exchange, or several: woken when one has ended, or when his patience has."""
 
-    __slots__ = ("patience_s", "since", "woken")
+    __slots__ = ("patience_s", "sent_before", "since", "woken")
 
     def __init__(self, since: float, patience_s: float) -> None:
         self.since = since
         self.patience_s = patience_s  # without progress
+        self.sent_before: int | None = None  # its bytes end no later in the stream; known when it is overdue
         self.woken = trio.Event()
 
 
@@ -92,7 +76,15 @@ class Connection:
     engine made. After the end of the connection every call raises ConnectionLost; `lost_because` says why.
     """
 
-    def __init__(self, stream: ByteStream, engine: Engine, *, timeo_s: float) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        engine: Engine,
+        *,
+        timeo_s: float,
+        echo_interval_s: float = math.inf,
+        slept_s: Callable[[], float] = slept_s,
+    ) -> None:
         self.stream = stream
         self.engine = engine
         self.timeo_s = timeo_s
@@ -103,9 +95,13 @@ class Connection:
         self.on_ended: Callable[[], None] | None = None  # called once, before anybody who waits runs again
         self.ended_by_peer = False  # it closed or reset the connection: no time-out, nothing wrong with its messages
         self.ended_by_nonsense = False  # it sent what is no message of the protocol
-        self.last_received = -math.inf
+        self.liveness = Liveness(Patience.within(timeo_s, echo_interval_s), trio.current_time())
+        self._slept_s = slept_s
+        self._slept_before_s = slept_s()
+        self._probe: Exchange[Any] | None = None  # that has not left yet
         self._progress = Progress()
         self._waiting: dict[int, _Waiter] = {}  # by the sequence of the exchange, the longest waiting first
+        self._standing = 0  # how many of them wait for what may never come
         self._watch_again = trio.Event()  # wakes the watchdog before its time
         self._watches_at = math.inf  # when the watchdog looks next
         self._work = trio.Event()  # wakes the writer
@@ -137,6 +133,7 @@ class Connection:
     async def perform(self, exchange: Exchange[ReplyT], *, timeo_s: float | None = None) -> list[ReplyT]:
         """Send what the engine has ready and wait for the exchange's replies.
 
+        A standing exchange has no deadline, and the server's silence about it means nothing.
         Cancelled: the exchange is abandoned (CANCEL where the protocol has it), the PDU is never cut.
         Raises: ConnectionLost, Timeout (the deadline passed without progress), what the engine found wrong.
         """
@@ -185,6 +182,11 @@ class Connection:
             return
         self._work.set()
 
+    def doubt(self) -> None:
+        """Ask the server for a sign of life now: something has happened that the connection may not have survived."""
+        self.liveness.alarm()
+        self._watch_again.set()
+
     def abort(self, error: SmbError) -> None:
         """End the connection at once with `error` for everybody who waits."""
         self._end(error)
@@ -198,7 +200,7 @@ class Connection:
         self._end(ConnectionLost(f"connection to {self.stream.peer} was closed by us", sent=True))
 
     async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
-        waiter = _Waiter(trio.current_time(), patience_s)
+        waiter = _Waiter(trio.current_time(), math.inf if exchange.standing else patience_s)
         exchange.on_done = waiter.woken.set
         self.post()
         try:
@@ -210,13 +212,20 @@ class Connection:
 
     async def _woken(self, exchange: Exchange[ReplyT], waiter: _Waiter) -> None:
         """Wait until somebody wakes `waiter`: the watchdog at the latest. A timer for each request would cost more."""
+        if exchange.standing:
+            self._standing += 1
+        else:
+            if len(self._waiting) == self._standing:
+                self._notice_sleep()
+            self.liveness.ask(waiter.since)
+            if waiter.since + min(waiter.patience_s, self.liveness.patience.probe_after_s) < self._watches_at:
+                self._watch_again.set()
         self._waiting[exchange.sequence] = waiter
-        if waiter.since + waiter.patience_s < self._watches_at:
-            self._watch_again.set()
         try:
             await waiter.woken.wait()
         finally:
             del self._waiting[exchange.sequence]
+            self._standing -= exchange.standing
 
     def _late(self, exchange: Exchange[ReplyT], patience_s: float) -> Timeout:
         return Timeout(f"{exchange.label}: no answer from {self.stream.peer} within {patience_s:g} s")
@@ -238,38 +247,51 @@ class Connection:
                 continue
             self._idle = trio.Event()
             buffers = [buffer for pdu in pdus for buffer in pdu]
-            await self.stream.send_all(buffers)
             self.bytes_sent += sum(len(buffer) for buffer in buffers)
+            if self._probe is not None and self._probe.sent:
+                self.liveness.probe_sent(self.bytes_sent)
+                self._probe = None
+            await self.stream.send_all(buffers)
 
     async def _watch(self) -> None:
         """Keep the deadlines; ask a silent server for a sign of life, and end the connection if none comes."""
-        probe_after = min(PROBE_AFTER_S, self.timeo_s / 6)
-        dead_after = min(DEAD_AFTER_S, self.timeo_s / 3)
-        probed_at = -math.inf
         while True:
+            self._notice_sleep()
             now = trio.current_time()
-            look_at = self._wake_overdue(now)
-            if self._waiting:
-                alive_at = max(self.last_received, next(iter(self._waiting.values())).since)
-                if now - alive_at >= dead_after:
-                    reason = f"no sign of life from {self.stream.peer} for {now - alive_at:.0f} s"
-                    self._end(ConnectionLost(reason, sent=True))
-                    return
-                if now - alive_at >= probe_after and probed_at <= alive_at:
-                    probed_at = now
-                    self.engine.ping()
-                    self.post()
-                look_at = min(look_at, alive_at + (dead_after if probed_at > alive_at else probe_after))
-            self._watches_at = look_at
+            delivered = self.bytes_sent - self.stream.undelivered()
+            waiting = len(self._waiting) > self._standing
+            verdict, look_at = self.liveness.look(now, waiting=waiting, delivered=delivered)
+            if verdict is Verdict.DEAD:
+                silent_s = now - self.liveness.heard_at
+                self._end(ConnectionLost(f"no sign of life from {self.stream.peer} for {silent_s:.0f} s", sent=True))
+                return
+            if verdict is Verdict.PROBE:
+                self._probe = self.engine.ping()
+                self.post()
+            self._watches_at = min(look_at, self._wake_overdue(now, delivered))
             self._watch_again = trio.Event()
-            with trio.move_on_at(look_at):
+            with trio.move_on_at(self._watches_at):
                 await self._watch_again.wait()
 
-    def _wake_overdue(self, now: float) -> float:
+    def _notice_sleep(self) -> None:
+        """Doubt the connection if this machine has slept: its clock stood still meanwhile, and the server's did not."""
+        slept_s = self._slept_s()
+        if slept_s - self._slept_before_s > SLEEP_S:
+            log.info("slept for %.0f s: is %s still there?", slept_s - self._slept_before_s, self.stream.peer)
+            self._slept_before_s = slept_s
+            self.doubt()
+
+    def _wake_overdue(self, now: float, delivered: int) -> float:
         """Wake those whose deadline has passed; return the next one."""
         earliest = math.inf
         for sequence, waiter in self._waiting.items():
             deadline = max(waiter.since, self._progress.last(sequence)) + waiter.patience_s
+            if deadline <= now:
+                if waiter.sent_before is None:
+                    waiter.sent_before = self.bytes_sent
+                if delivered < waiter.sent_before:
+                    waiter.since = max(waiter.since, self.liveness.left_at)  # it is on its way, or behind what is
+                    deadline = waiter.since + waiter.patience_s
             if deadline <= now:
                 waiter.woken.set()
             else:
@@ -329,14 +351,14 @@ class Connection:
 
     def _received(self, count: int) -> None:
         self.bytes_received += count
-        self.last_received = trio.current_time()
+        self.liveness.received(trio.current_time())
 
     def _note_owner(self, prefix: memoryview) -> None:
         if len(prefix) < 4:
             return
         owner = self.engine.owner(prefix)
         # What cannot be told apart (sealed, unsolicited) is life for everybody.
-        self._progress.note(0 if owner is None else owner, self.last_received)
+        self._progress.note(0 if owner is None else owner, self.liveness.heard_at)
 
     def _end(self, error: SmbError) -> None:
         if self.lost_because is not None:

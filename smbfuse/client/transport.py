@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import ipaddress
 import logging
+import math
 import socket as stdlib_socket
+import struct
+import termios
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +23,7 @@ from typing import Final
 import trio
 
 from smbfuse.config import Network, Target
+from smbfuse.engine.liveness import Patience
 from smbfuse.errors import ConnectFailed, DecodeError, Reason, SmbError
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
@@ -33,8 +38,9 @@ NETBIOS_HEAD_START_S: Final = 1.0  # how long 445 has the race for itself
 NODE_STATUS_TIMEOUT_S: Final = 1.5
 MOST_RETARGETS: Final = 2
 MOST_BUFFERS: Final = 512  # in one sendmsg; the kernel takes 1,024
-_KEEPALIVE_INTERVAL_S: Final = 5
 _KEEPALIVE_PROBES: Final = 2
+_LONGEST_KEEPALIVE_S: Final = 32767  # that the kernel takes
+_QUEUED: Final = struct.Struct("i")  # what SIOCOUTQ answers, which has the number of TIOCOUTQ; tcp(7)
 
 # Name resolution blocks a thread for as long as the resolver likes: it must not starve the other users of threads.
 _resolver_threads = trio.CapacityLimiter(8)
@@ -47,6 +53,7 @@ class TcpStream:
         self._socket = socket
         self.peer = peer
         self.netbios = netbios  # a NetBIOS session was made on it
+        self._unsent = 0  # bytes of `send_all` that the kernel has not taken yet
 
     def __repr__(self) -> str:
         return f"<TcpStream {self.peer}>"
@@ -82,14 +89,21 @@ class TcpStream:
     async def send_all(self, buffers: Sequence[Buffer]) -> None:
         """Send every byte of `buffers`, in order, with as few system calls as the kernel allows."""
         waiting = [memoryview(buffer) for buffer in buffers if len(buffer)]
+        self._unsent = sum(len(buffer) for buffer in waiting)
         at = 0
         while at < len(waiting):
             sent = await self._socket.sendmsg(waiting[at : at + MOST_BUFFERS])
+            self._unsent -= sent
             while at < len(waiting) and sent >= len(waiting[at]):
                 sent -= len(waiting[at])
                 at += 1
             if sent:
                 waiting[at] = waiting[at][sent:]
+
+    def undelivered(self) -> int:
+        """Return how many bytes given to `send_all` the other host has not acknowledged."""
+        queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_QUEUED.size))
+        return self._unsent + int(_QUEUED.unpack(queued)[0])
 
     def close(self) -> None:
         """Close at once; whoever waits on the socket is woken with ClosedResourceError."""
@@ -200,10 +214,7 @@ async def _dial(family: int, address: tuple[object, ...], port: int, network: Ne
     socket = trio.socket.socket(family, stdlib_socket.SOCK_STREAM)
     try:
         socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_NODELAY, 1)
-        socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
-        socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPIDLE, network.keepalive_s)
-        socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
-        socket.setsockopt(stdlib_socket.IPPROTO_TCP, stdlib_socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+        _set_patience(socket, network)
         if network.source_address:
             await socket.bind((network.source_address, 0))
         where = (address[0], port, *address[2:])
@@ -213,6 +224,23 @@ async def _dial(family: int, address: tuple[object, ...], port: int, network: Ne
         raise
     host = f"[{address[0]}]" if family == stdlib_socket.AF_INET6 else str(address[0])
     return TcpStream(socket, f"{host}:{port}", netbios=netbios)
+
+
+def _set_patience(socket: trio.socket.SocketType, network: Network) -> None:
+    """Have the kernel give a dead host up when we would: it knows of what is sent and of what is idle, not of servers.
+
+    Where `Connection` asks on the same schedule, its ECHO comes first. TCP_USER_TIMEOUT overrules the count of
+    keepalive probes, so both say the same.
+    """
+    patience = Patience.within(network.timeo_s, network.echo_interval_s)
+    dead_after_s = max(1, math.ceil(patience.dead_after_s))
+    tcp = stdlib_socket.IPPROTO_TCP
+    socket.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_KEEPALIVE, 1)
+    idle_s = min(max(1, patience.idle_s), _LONGEST_KEEPALIVE_S)
+    socket.setsockopt(tcp, stdlib_socket.TCP_KEEPIDLE, math.ceil(idle_s))
+    socket.setsockopt(tcp, stdlib_socket.TCP_KEEPINTVL, math.ceil(dead_after_s / _KEEPALIVE_PROBES))
+    socket.setsockopt(tcp, stdlib_socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+    socket.setsockopt(tcp, stdlib_socket.TCP_USER_TIMEOUT, dead_after_s * 1000)
 
 
 async def _netbios_session(

@@ -54,7 +54,7 @@ def test_pasted_options_do_not_fail() -> None:
         ("cache_size=1G", "cache", "size", 1 << 30),
         ("timeo=500ms", "network", "timeo_s", 0.5),
         ("timeo=2min", "network", "timeo_s", 120.0),
-        ("echo_interval=60", "network", "keepalive_s", 60),
+        ("echo_interval=60", "network", "echo_interval_s", 60.0),
         ("port=139", "target", "port", 139),
         ("ip=::1", "target", "address", "::1"),
         ("addr=10.0.0.1", "target", "address", "10.0.0.1"),

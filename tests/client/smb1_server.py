@@ -117,6 +117,9 @@ class Server:
         del self._outbox[:count]
         return count
 
+    def undelivered(self) -> int:
+        return 0
+
     async def send_all(self, buffers: Sequence[Buffer]) -> None:
         data = b"".join(buffers)
         count = 0

@@ -7,13 +7,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from smbfuse.client.connection import SCRATCH_SIZE, Connection, Progress
+from smbfuse.client.connection import SCRATCH_SIZE, Connection
 from smbfuse.errors import ConnectionLost, Timeout
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
 from tests.client.echo_engine import EchoEngine
 
 TIMEO_S = 30.0
+ECHO_INTERVAL_S = 15.0
 Deliver = Callable[[trio.abc.Stream, bytes], Awaitable[None]]
 
 
@@ -24,6 +25,7 @@ class PairedStream:
 
     def __init__(self) -> None:
         self.end, self.server = trio.testing.memory_stream_pair()
+        self.queued: Callable[[float], int] = lambda _now: 0  # bytes that have not arrived, by the time
 
     async def receive_into(self, buffer: memoryview) -> int:
         data = await self.end.receive_some(len(buffer))
@@ -33,15 +35,29 @@ class PairedStream:
     async def send_all(self, buffers: Sequence[Buffer]) -> None:
         await self.end.send_all(b"".join(buffers))
 
+    def undelivered(self) -> int:
+        return self.queued(trio.current_time())
+
     def close(self) -> None:
         self.end.receive_stream.close()
 
 
+class Slept:
+    """How long the machine has slept, as a test says."""
+
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 @asynccontextmanager
-async def connected() -> AsyncIterator[tuple[Connection, EchoEngine, trio.abc.Stream]]:
-    stream = PairedStream()
+async def connected(
+    *, stream: PairedStream | None = None, slept: Slept | None = None
+) -> AsyncIterator[tuple[Connection, EchoEngine, trio.abc.Stream]]:
+    stream = stream or PairedStream()
     engine = EchoEngine()
-    connection = Connection(stream, engine, timeo_s=TIMEO_S)
+    connection = Connection(stream, engine, timeo_s=TIMEO_S, echo_interval_s=ECHO_INTERVAL_S, slept_s=slept or Slept())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         yield connection, engine, stream.server
@@ -319,13 +335,93 @@ async def test_a_lost_connection_ends_each_of_several() -> None:
         assert all(isinstance(exchange.error, ConnectionLost) for exchange in exchanges)
 
 
-def test_progress_is_that_of_the_own_exchange_or_an_earlier_one() -> None:
-    progress = Progress()
-    assert progress.last(5) == float("-inf")
-    progress.note(3, 1.0)
-    progress.note(7, 2.0)
-    assert (progress.last(2), progress.last(3), progress.last(6), progress.last(7)) == (float("-inf"), 1.0, 1.0, 2.0)
-    progress.note(4, 3.0)
-    assert (progress.last(3), progress.last(4), progress.last(9)) == (1.0, 3.0, 3.0)
-    progress.note(0, 4.0)
-    assert progress.last(0) == progress.last(100) == 4.0
+async def pong(server: trio.abc.Stream) -> None:
+    """Answer what is asked for a sign of life, and nothing else."""
+    while True:
+        number, text = await request_of(server)
+        if text == b"ping":
+            await server.send_all(answer(number, b"pong"))
+
+
+async def test_an_idle_connection_is_asked_each_interval_though_nobody_waits(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server), trio.open_nursery() as nursery:
+        nursery.start_soon(pong, server)
+        await trio.sleep(4 * ECHO_INTERVAL_S + 1)
+        assert engine.pings == 4
+        assert connection.lost_because is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_dead_peer_is_known_on_an_idle_connection_after_one_missed_echo(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, _server):
+        with trio.fail_after(ECHO_INTERVAL_S + 10.5):
+            await connection.ended.wait()
+        assert engine.pings == 1
+        assert "no sign of life" in str(connection.lost_because)
+
+
+async def test_a_dead_peer_is_known_in_time_however_often_its_callers_give_up(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, _server):
+        while connection.lost_because is None:
+            with trio.move_on_after(3):
+                try:
+                    await connection.perform(engine.submit(b"given up soon"))
+                except ConnectionLost:
+                    break
+        assert trio.current_time() == pytest.approx(10, abs=0.1)
+
+
+async def test_a_standing_request_is_no_question_and_has_no_deadline(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server), trio.open_nursery() as nursery:
+        nursery.start_soon(pong, server)
+        exchange = engine.submit(b"tell me when something changes")
+        exchange.standing = True
+        nursery.start_soon(connection.perform, exchange)
+        await trio.sleep(3 * TIMEO_S + 1)
+        assert engine.pings == 3 * TIMEO_S // ECHO_INTERVAL_S
+        await server.send_all(answer(exchange.sequence, b"something changed"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert exchange.replies == [b"something changed"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_is_doubted_is_asked_at_once(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, _server):
+        await trio.sleep(3)
+        connection.doubt()
+        await trio.testing.wait_all_tasks_blocked()
+        assert engine.pings == 1
+        await connection.ended.wait()
+        assert trio.current_time() == pytest.approx(13, abs=0.1)
+
+
+async def test_who_asks_first_after_this_machine_has_slept_has_the_connection_asked(autojump_clock: MockClock) -> None:
+    slept = Slept()
+    async with connected(slept=slept) as (connection, engine, server), trio.open_nursery() as nursery:
+        nursery.start_soon(pong, server)
+        await trio.sleep(1)
+        slept.seconds = 3600.0
+        with trio.move_on_after(1):
+            await connection.perform(engine.submit(b"good morning"))
+        assert engine.pings == 1
+        with trio.move_on_after(1):
+            await connection.perform(engine.submit(b"nothing new"))
+        assert engine.pings == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_takes_long_to_leave_is_neither_late_nor_a_sign_of_death(autojump_clock: MockClock) -> None:
+    """40 s of a slow link, over which nothing comes back."""
+    stream = PairedStream()
+    size, slow_s = 4_000_000, 40.0
+    stream.queued = lambda now: max(0, round(size * (1 - now / slow_s)))
+    async with connected(stream=stream) as (connection, engine, server), trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            number, _ = await request_of(server)
+            await trio.sleep_until(slow_s + 1)
+            await server.send_all(answer(number, b"written"))
+
+        nursery.start_soon(serve)
+        with trio.fail_after(2 * slow_s):
+            assert await connection.perform(engine.submit(bytes(size))) == [b"written"]

@@ -1,6 +1,7 @@
 """Reaching the server: ports, names, NetBIOS sessions, and what is said when it cannot be reached."""
 
 import errno
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from functools import partial
 
 import pytest
 import trio
+import trio.testing
 
 from smbfuse.client import transport
 from smbfuse.config import Network, Target
@@ -67,9 +69,44 @@ async def test_a_direct_connection_has_no_session_request_and_no_delay() -> None
         stream = await transport.connect(target(server.port), NETWORK)
         assert not stream.netbios
         assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         stream.close()
         assert server.calls == []
+
+
+@pytest.mark.parametrize(
+    "timeo_s, echo_interval_s, idle_s, dead_after_s",
+    [(30.0, 15.0, 15, 10), (3.0, 0.5, 1, 1), (math.inf, math.inf, 32767, 10)],
+)
+async def test_the_kernel_is_as_patient_as_we_are(
+    timeo_s: float, echo_interval_s: float, idle_s: int, dead_after_s: int
+) -> None:
+    network = replace(NETWORK, timeo_s=timeo_s, echo_interval_s=echo_interval_s)
+    async with netbios_server(lambda called: b"") as server:
+        stream = await transport.connect(target(server.port), network)
+        assert stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle_s
+        assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == dead_after_s * 1000
+        stream.close()
+
+
+async def test_what_the_other_host_has_not_acknowledged_is_undelivered() -> None:
+    size = 64 << 20  # more than the buffers of both hosts take
+    async with trio.open_nursery() as nursery:
+        listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+        stream = await transport.connect(target(listener.socket.getsockname()[1]), NETWORK)
+        server = await listener.accept()
+        assert stream.undelivered() == 0
+        nursery.start_soon(stream.send_all, [bytes(size // 2), bytes(size // 2)])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert size // 2 < stream.undelivered() < size
+        left = size
+        while left:
+            left -= len(await server.receive_some(1 << 20))
+        while stream.undelivered():  # noqa: ASYNC110 # the kernel tells nobody
+            await trio.sleep(0.01)
+        stream.close()
+        await server.aclose()
+        await listener.aclose()
 
 
 async def test_a_session_is_requested_with_called_and_calling_name() -> None:
