@@ -11,6 +11,7 @@ import trio
 
 from smbfuse.client.relisting import ReconnectingDirectory
 from smbfuse.client.reopening import ReconnectingFile
+from smbfuse.client.rewatching import ReconnectingWatch
 from smbfuse.share import Caching, GrantHolder
 
 if TYPE_CHECKING:
@@ -113,9 +114,11 @@ class OpenHandles:
         return bool(concerned)
 
     def lost(self) -> None:
-        """Tell every holder that has something open that its grant has ended with the connection."""
+        """Tell every holder that has something open that its grant has ended with the connection, and every watch."""
         self._holdings.clear()
         for handle in tuple(self._open):
+            if isinstance(handle, ReconnectingWatch):
+                handle.lost()
             if handle.holding is not None:
                 handle.holding.lost()
                 handle.holding = self.holding(handle.holding.holder)
@@ -123,7 +126,7 @@ class OpenHandles:
     async def aclose(self) -> None:
         """Give everything back."""
         for handle in tuple(self._open):
-            if isinstance(handle, ReconnectingFile | ReconnectingDirectory):
+            if isinstance(handle, ReconnectingFile | ReconnectingDirectory | ReconnectingWatch):
                 await handle.aclose()
 
     def _same(self, one: str | None, other: str) -> bool:

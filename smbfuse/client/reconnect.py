@@ -8,9 +8,10 @@ Theory of operation. A `Supervisor` owns the login, a `Tree` the tree connection
 * looked for on the server where it is not, and repeated only if it was not executed (`replay`): making, linking,
   removing, renaming.
 
-Handles of an older incarnation are void: files are opened again and proven to be the same (`reopening`, by what
-`evidence` keeps), listings are begun again without the names already given (`relisting`). A grant ends with its
-connection: its holder is told at once, and a handle that is opened again asks for it again.
+Handles of an older incarnation are void: files are reclaimed, or opened again and proven to be the same (`reopening`,
+by what `evidence` keeps), listings are begun again without the names already given (`relisting`), watches by path
+(`rewatching`). A grant ends with its connection: its holder is told at once, and a handle that is opened again asks for
+it again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from smbfuse.client.handles import Holding, OpenHandles
 from smbfuse.client.protection import Protection
 from smbfuse.client.relisting import ReconnectingDirectory
 from smbfuse.client.reopening import ReconnectingFile, Reopening
+from smbfuse.client.rewatching import ReconnectingWatch
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.tree import Tree
 from smbfuse.errors import ConnectionLost, SmbError
@@ -150,6 +152,18 @@ class ReconnectingShare:
 
     async def read_link(self, path: str) -> str:
         return await self.repeat(lambda share: share.read_link(self._below(path)))
+    async def watch(self, path: str, *, recursive: bool = True) -> ReconnectingWatch:
+        below = self._below(path)
+
+        async def attempt(share: Share) -> ReconnectingWatch:
+            incarnation = self.incarnation
+            watch = await share.watch(below, recursive=recursive)
+            standing = ReconnectingWatch(self, below, watch, incarnation, recursive=recursive)
+            self._handles.add(standing)
+            return standing
+
+        return await self.repeat(attempt)
+
 
     async def make_directory(self, path: str, mode: int | None = None) -> FileStat:
         below = self._below(path)

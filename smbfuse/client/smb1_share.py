@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.client import filestat, smb1_attributes, smb1_changes, smb1_names, smb1_rename
+from smbfuse.client import filestat, smb1_attributes, smb1_changes, smb1_names, smb1_rename, smb1_watch
 from smbfuse.client.session import farewell, share_statistics
 from smbfuse.client.smb1_directory import Smb1Directory, open_directory
 from smbfuse.client.smb1_files import Smb1File
 from smbfuse.client.smb1_links import read_reparse_point
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.client.smb1_volume import Volume
+from smbfuse.client.watching import StandingWatch
 from smbfuse.engine.dialect import SMB1
 from smbfuse.errors import Busy, ConnectionLost, NotFound, SmbError, StaleHandle, StatusError
 from smbfuse.share import (
@@ -67,7 +68,8 @@ class Smb1Share:
 
     @property
     def features(self) -> Features:
-        return self._tree.features
+        features = self._tree.features
+        return features | Features.NOTIFY if smb1_watch.can_watch(self._tree) else features
 
     async def stat(self, path: str) -> FileStat:
         """Return what `path` is; see `Share.stat`.
@@ -105,6 +107,10 @@ class Smb1Share:
             raise
         await self._want_directory(path)
         return directory
+
+    async def watch(self, path: str, *, recursive: bool = True) -> StandingWatch:
+        """Watch a folder; see `Share.watch`.  Cost: 2 round trips."""
+        return await smb1_watch.watch(self._tree, path, recursive=recursive)
 
     async def read_link(self, path: str) -> str:
         """Return a symlink's target; see `Share.read_link`.

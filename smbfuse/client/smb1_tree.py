@@ -65,6 +65,7 @@ class Smb1Tree:
         self._deletions: dict[int, set[Smb1File]] = {}  # by FID whose close deletes a file: who still writes that
         self.unix = UnixCapabilities(0)
         self.opens_nt = network.smb1_open_nt and negotiated.has(Capabilities.NT_SMBS)
+        self.notifies = True  # changes of folders, as far as it has shown
         self.chains = True  # the server executes AndX chains
         self.renames_over = negotiated.has(Capabilities.INFOLEVEL_PASSTHRU)  # it knows a rename that replaces
         self._negotiated = negotiated
@@ -302,8 +303,9 @@ class Smb1Tree:
         data: bytes = b"",
         max_parameters: int = 0,
         max_data: int = 0,
+        standing: bool = False,
     ) -> Smb1Exchange:
-        """Queue an NT_TRANSACT of this tree and have it sent."""
+        """Queue an NT_TRANSACT of this tree and have it sent; `standing`: it may never be answered."""
         request = NtTransactRequest(
             function=function,
             setup=setup,
@@ -314,7 +316,7 @@ class Smb1Tree:
             max_parameter_count=max_parameters,
             max_data_count=max_data,
         )
-        exchange = self.engine.transact(request, tree=self.tree)
+        exchange = self.engine.transact(request, tree=self.tree, standing=standing)
         self.connection.post()
         return exchange
 

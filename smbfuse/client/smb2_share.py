@@ -7,12 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from smbfuse.client import smb2_attributes, smb2_changes, smb2_links, smb2_requests, smb2_stat
+from smbfuse.client import smb2_attributes, smb2_changes, smb2_links, smb2_requests, smb2_stat, smb2_watch
 from smbfuse.client.session import farewell, share_statistics
 from smbfuse.client.smb2_directory import Smb2Directory, open_directory
 from smbfuse.client.smb2_files import Smb2File
 from smbfuse.client.smb2_open import open_ahead, open_file
 from smbfuse.client.smb2_tree import PAGE_SIZE, Smb2Tree, information
+from smbfuse.client.watching import StandingWatch
 from smbfuse.engine.smb2_exchange import Request
 from smbfuse.errors import SmbError
 from smbfuse.share import (
@@ -89,6 +90,7 @@ class Smb2Share:
             tree.engine.compounds.enabled,
             grants.leases,
             grants.directories,
+            tree.notifies,
         )
 
     async def stat(self, path: str) -> FileStat:
@@ -106,6 +108,10 @@ class Smb2Share:
     async def open_directory(self, path: str, holder: GrantHolder | None = None) -> Smb2Directory:
         """Begin to list a folder; see `Share.open_directory`.  Cost: 1 round trip."""
         return await open_directory(self.tree, path, holder)
+
+    async def watch(self, path: str, *, recursive: bool = True) -> StandingWatch:
+        """Watch a folder; see `Share.watch`.  Cost: 2 round trips."""
+        return await smb2_watch.watch(self.tree, path, recursive=recursive)
 
     async def read_link(self, path: str) -> str:
         """Return a symlink's target; see `Share.read_link`.  Cost: 1 round trip."""
@@ -219,7 +225,9 @@ class Smb2Share:
 
 
 @functools.cache
-def _features(manners: Features, reparse_points: bool, compounds: bool, leases: bool, directories: bool) -> Features:
+def _features(
+    manners: Features, reparse_points: bool, compounds: bool, leases: bool, directories: bool, notifies: bool
+) -> Features:
     """Return what a share has; kept, because putting flags together takes longer than to look this up."""
     features = _ALWAYS | manners
     if not reparse_points:
@@ -230,6 +238,8 @@ def _features(manners: Features, reparse_points: bool, compounds: bool, leases: 
         features |= Features.LEASES
     if directories:
         features |= Features.DIRECTORY_LEASES
+    if notifies:
+        features |= Features.NOTIFY
     return features
 
 

@@ -73,6 +73,7 @@ class Smb2Tree:
         self.nameless = Nameless(self.close)
         self.reparse_points: bool | None = None  # whether it keeps any: None until one was seen, made or refused
 
+        self.notifies = True  # changes of folders, as far as it has shown
     def __repr__(self) -> str:
         return f"<Smb2Tree {self.tree.tree_id} on {self.connection!r}>"
 

@@ -16,14 +16,15 @@ MOST_CREDITS: Final = 0xFFFF  # what a hostile server grants beyond this is not 
 class Window:
     """Counts free and taken places. Contract: 0 <= `available`, 0 <= `taken`, whatever is granted.
 
-    `standing` places are those of requests that stand: neither free nor taken.
+    `standing` places are those of requests that stand: neither free nor taken. Whoever has such requests, one at a time
+    and for long, asks `claim` first.
 
     `reserve` places are kept for urgent requests, so that an ECHO can leave while everything else waits; `bulk`
     requests leave a quarter of the window (at most 16 places) to the small ones. With nothing in flight every
     request that fits is admitted: a server that only ever grants one place must still be served.
     """
 
-    __slots__ = ("available", "reserve", "standing", "taken")
+    __slots__ = ("available", "claims", "reserve", "standing", "taken")
 
     BULK_SHARE: Final = 4
     MOST_LEFT_BY_BULK: Final = 16
@@ -33,6 +34,7 @@ class Window:
         self.reserve = reserve
         self.taken = 0
         self.standing = 0
+        self.claims = 0
 
     def __repr__(self) -> str:
         return f"<Window {self.available} free, {self.taken} taken>"
@@ -53,9 +55,17 @@ class Window:
             left += min(self.capacity // self.BULK_SHARE, self.MOST_LEFT_BY_BULK)
         return cost <= self.available - left
 
-    def may_stand(self) -> bool:
-        """Tell whether one more request may stand: at least as many places must stay for the others."""
-        return 2 * (self.standing + 1) + self.reserve <= self.capacity + self.standing
+    def claim(self) -> bool:
+        """Claim a place for requests that stand; refused if more than half of the places would stand then."""
+        stands = max(self.claims, self.standing)
+        if 2 * (stands + 1) + self.reserve > self.capacity + self.standing:
+            return False
+        self.claims += 1
+        return True
+
+    def disclaim(self) -> None:
+        """Give back what `claim` gave: the last request that stands has been answered, or is given up."""
+        self.claims -= 1
 
     def take(self, cost: int, *, standing: bool = False) -> None:
         """Take the places of a request that leaves now and that `admits` let pass."""

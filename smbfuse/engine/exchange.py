@@ -27,7 +27,7 @@ class Exchange(Generic[ReplyT]):
     `sequence` counts submissions on the connection: deadlines run from the last progress of this exchange or of an
     earlier one. `sent` tells whether any byte of it may have left. Exactly one of `error` and `replies` is meaningful
     once `done`; a reply carries its own status, so an error status from the server is a reply, not an `error`.
-    `standing`: it is answered when something happens, perhaps never; see `credits.Window.may_stand`.
+    `standing`: it is answered when something happens, perhaps never; see `credits.Window`.
     """
 
     __slots__ = ("abandoned", "done", "error", "label", "on_done", "replies", "sent", "sequence", "standing")

@@ -22,9 +22,11 @@ from smbfuse.share.values import (
     FileStat,
     GrantHolder,
     Kind,
+    Happened,
     Limits,
     LinkForm,
     OpenIntent,
+    Notice,
     ShareStatistics,
     Space,
     creation_differs,
@@ -43,9 +45,11 @@ __all__ = [
     "GrantHolder",
     "Kind",
     "Limits",
+    "Happened",
     "LinkForm",
     "OpenDirectory",
     "OpenFile",
+    "Notice",
     "OpenIntent",
     "Opened",
     "Share",
@@ -54,6 +58,7 @@ __all__ = [
     "Space",
     "creation_differs",
     "creation_is_derived",
+    "Watch",
 ]
 
 
@@ -171,6 +176,30 @@ class OpenDirectory(Protocol):
 
 class Share(Protocol):
     """A connected tree: one share of one server.
+class Watch(Protocol):
+    """A folder whose changes are told as they happen; for one task at a time."""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the server notes every change for us: then what was not told has not happened, or is on its way."""
+        ...
+
+    async def notices(self) -> Sequence[Notice]:
+        """Wait for changes, as long as it takes, and return them in their order, at least one.
+
+        Between two calls, and by a cancelled one, none is lost: the server keeps them, and says ANYTHING where they
+        were too many. ANYTHING comes as well when the watch stands again after a lost connection.
+        Cost: 1 round trip for each answer; the next request leaves before this returns.
+        Raises: ConnectionLost and Timeout (there is no connection: ask again later), and what ends the watch for good:
+        NotFound or StaleHandle (the folder is gone), Denied, Unsupported, DecodeError.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Have nothing told any more. Waits for no answer and never raises."""
+        ...
+
+
 
     What a server does not have is said by `features` beforehand, and raises Unsupported if asked for all the same.
     """
@@ -225,6 +254,16 @@ class Share(Protocol):
 
     async def read_link(self, path: str) -> str:
         """Return the target of a symlink, in POSIX spelling (components joined by '/').
+    async def watch(self, path: str, *, recursive: bool = True) -> Watch:
+        """Watch a folder, with all that is below it if `recursive`: what changes after this has returned is told.
+
+        The folder stays open meanwhile, which keeps it from being renamed or removed by some servers.
+        Cost: 2 round trips.
+        Raises: NotFound, Denied, WrongKind (ENOTDIR), Unsupported (no `Features.NOTIFY`, or too many watches for the
+        number of requests that the server allows at once).
+        """
+        ...
+
 
         Cost: 1 round trip (up to 3 where the dialect needs a handle).
         Raises: NotFound, WrongKind (EINVAL: not a symlink), Unsupported (a kind of reparse point nobody knows).

@@ -73,6 +73,24 @@ def creation_is_derived(stat: FileStat) -> bool:
     return stat.created_ns == min((time for time in others if time is not None), default=None)
 
 
+class Happened(enum.Enum):
+    """What is told of a watched folder."""
+
+    ADDED = enum.auto()
+    REMOVED = enum.auto()
+    MODIFIED = enum.auto()  # its content or its attributes
+    RENAMED = enum.auto()
+    ANYTHING = enum.auto()  # nobody knows what: everything below the folder may be another than before
+
+
+class Notice(NamedTuple):
+    """One change below a watched folder, whoever made it, ourselves included."""
+
+    what: Happened
+    path: str = ""  # below the watched folder, as the server spells it
+    old_path: str = ""  # where it was, if it was renamed
+
+
 class DirEntry(NamedTuple):
     """One name of a listing, as the server spells it, with its attributes."""
 
@@ -97,7 +115,7 @@ class Features(enum.Flag):
     LEASES = enum.auto()
     DURABLE = enum.auto()
     COMPOUND = enum.auto()
-    NOTIFY = enum.auto()
+    NOTIFY = enum.auto()  # `watch` may be asked
     POSIX = enum.auto()  # modes, owners and links are the server's own; an open file may be renamed over and unlinked
     STREAMS = enum.auto()
     SYMLINKS = enum.auto()  # `read_link` may be asked

@@ -42,6 +42,7 @@ from smbfuse.share import (
     ShareSource,
     ShareStatistics,
     Space,
+    Watch,
 )
 from smbfuse.vfs.names import from_wtf8
 
@@ -265,6 +266,9 @@ class MfSymlinks:
             self._targets.popitem(last=False)
 
     # -- the rest is the covered share's
+
+    async def watch(self, path: str, *, recursive: bool = True) -> Watch:
+        return await self.covered.watch(path, recursive=recursive)
 
     async def make_directory(self, path: str, mode: int | None = None) -> FileStat:
         return await self.covered.make_directory(path, mode)

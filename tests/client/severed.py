@@ -22,6 +22,7 @@ from smbfuse.share import Caching, Features
 from tests.support.mem_disk import EPOCH_NS, MemDisk
 from tests.support.mem_files import MemDirectory, MemFile
 from tests.support.mem_share import MemShare
+from tests.support.mem_watch import MemWatch
 
 TIMEO_S: Final = 30.0
 DIAL_S: Final = 3.0  # how long there is no connection
@@ -43,6 +44,7 @@ class TimedDisk(MemDisk):
 
     def tick(self) -> int:
         self._now_ns = max(self._now_ns + 100, now_ns())
+        self.stirred.stir()
         return self._now_ns
 
 
@@ -158,7 +160,7 @@ class Line:
             raise Timeout("no answer")
         if self.lost_because is not None:
             raise ConnectionLost(str(self.lost_because), sent=True)
-        if isinstance(answer, MemFile | MemDirectory):
+        if isinstance(answer, MemFile | MemDirectory | MemWatch):
             return Far(self, answer)
         return answer
 
@@ -166,7 +168,7 @@ class Line:
 class Far:
     """A share, file or listing at the other end of a line: every call of it is carried."""
 
-    def __init__(self, line: Line, near: MemShare | MemFile | MemDirectory) -> None:
+    def __init__(self, line: Line, near: MemShare | MemFile | MemDirectory | MemWatch) -> None:
         self._line = line
         self._near = near
 

@@ -26,7 +26,7 @@ from smbfuse.wire.fscc import (
     VolumeInformation,
 )
 from smbfuse.wire.fscc_changes import FileEndOfFileInformation
-from smbfuse.wire.smb2 import breaks, control, create, info, io, session
+from smbfuse.wire.smb2 import breaks, control, create, info, io, notify, session
 from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import (
     RELATED_FILE_ID,
@@ -127,6 +127,7 @@ class Smb2Server:
         self.requests: list[tuple[Arrived, bytes]] = []
         self.handles: dict[bytes, _Handle] = {}
         self.cut_at: Command | None = None  # the connection ends when this is asked
+        self.standing: dict[int, Arrived] = {}  # CHANGE_NOTIFYs by message id, until `tell` answers one
         self.hold = trio.Event()  # nothing is answered until it is set
         self.hold.set()
         self._protection: ServerProtection | None = None
@@ -159,6 +160,13 @@ class Smb2Server:
         notice = header.encode() + breaks.LeaseBreak(epoch, 1, lease_key, 7, remaining, 0, 0, 0).encode()
         await self._stream.send_all(nbss.frame(len(notice)) + notice)
 
+    async def tell(self, changes: bytes = b"", status: int = 0) -> None:
+        """Answer the oldest CHANGE_NOTIFY."""
+        request = self.standing.pop(next(iter(self.standing)))
+        body = ErrorResponse() if status else notify.ChangeNotifyResponse(memoryview(changes))
+        answer = self._reply(request, status, body.encode(), credits=0)
+        await self._stream.send_all(nbss.frame(len(answer)) + answer)
+
     def commands(self) -> list[list[Command]]:
         """Return the commands of each PDU since the last call."""
         seen, self.pdus = self.pdus, []
@@ -177,6 +185,8 @@ class Smb2Server:
         failed = 0
         for header, element in elements:
             if header.command == Command.CANCEL:
+                if (cancelled := self.standing.pop(header.message_id, None)) is not None:
+                    replies.append(self._reply(cancelled, NtStatus.CANCELLED, ErrorResponse().encode(), credits=0))
                 continue
             if header.flags & HeaderFlags.RELATED_OPERATIONS and failed:
                 replies.append(self._reply(header, failed, ErrorResponse().encode()))
@@ -202,14 +212,17 @@ class Smb2Server:
     def _ends_login(self, header: Arrived) -> bool:
         return header.command == Command.SESSION_SETUP and self.sign_login
 
-    def _reply(self, request: Arrived, status: int, body: bytes) -> bytes:
+    def _reply(self, request: Arrived, status: int, body: bytes, *, credits: int | None = None) -> bytes:
+        if status == NtStatus.PENDING:
+            self.standing[request.message_id] = request
         header = Header(
             request.command,
             request.message_id,
             credit_charge=request.credit_charge,
             status=status,
-            credits=self.credits,
-            flags=HeaderFlags.SERVER_TO_REDIR,
+            credits=self.credits if credits is None else credits,
+            flags=HeaderFlags.SERVER_TO_REDIR
+            | (HeaderFlags.ASYNC_COMMAND if status == NtStatus.PENDING else HeaderFlags(0)),
             tree_id=5 if request.command == Command.TREE_CONNECT else request.tree_id,
             session_id=SESSION_ID if request.command != Command.NEGOTIATE else 0,
         )
@@ -234,6 +247,7 @@ class Smb2Server:
             Command.QUERY_INFO: self._query_info,
             Command.QUERY_DIRECTORY: self._query_directory,
             Command.IOCTL: self._ioctl,
+            Command.CHANGE_NOTIFY: lambda _element: (NtStatus.PENDING, ErrorResponse().encode()),
         }
         if (changed := self.answers.get(command)) is not None and (answer := changed(element)) is not None:
             return answer

@@ -67,16 +67,28 @@ def test_what_stands_is_no_reason_to_wait_for_it() -> None:
     assert (window.capacity, window.standing) == (2, 0)
 
 
-@pytest.mark.parametrize(
-    ("places", "reserve", "most"), [(1, 0, 0), (2, 0, 1), (3, 0, 1), (4, 1, 1), (5, 1, 2), (50, 1, 24)]
-)
-def test_what_stands_leaves_half_of_the_places_to_the_others(places: int, reserve: int, most: int) -> None:
+@pytest.mark.parametrize("places, reserve, most", [(1, 0, 0), (2, 0, 1), (3, 0, 1), (4, 1, 1), (5, 1, 2), (50, 1, 24)])
+@pytest.mark.parametrize("sent_at_once", [True, False])
+def test_what_stands_leaves_half_of_the_places_to_the_others(
+    places: int, reserve: int, most: int, sent_at_once: bool
+) -> None:
     window = Window(places, reserve=reserve)
-    stood = 0
-    while window.may_stand():
-        window.take(1, standing=True)
-        stood += 1
-    assert stood == most
+    for _ in range(most):
+        assert window.claim()
+        if sent_at_once:
+            window.take(1, standing=True)
+    assert not window.claim()
+
+
+def test_a_claim_is_given_back_when_it_was_answered() -> None:
+    window = Window(2)
+    assert window.claim()
+    window.take(1, standing=True)
+    window.disclaim()
+    assert not window.claim()
+    window.answered(1, standing=True)
+    window.granted(1)
+    assert window.claim()
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 30), st.booleans(), st.booleans()), max_size=60))

@@ -1,7 +1,7 @@
 """Every implementation of the waist is held to one contract: in memory, each dialect on Samba, and beside losses.
 
-The list is `contract_files`, `contract_names`, `contract_grants`. The last places play it through a relay that cuts
-the connection in the middle of every answer: each call is executed, and nobody hears of it.
+The list is `contract_files`, `contract_names`, `contract_grants` and `contract_watching`. The last places play it
+through a relay that cuts the connection in the middle of every answer: each call is executed, and nobody hears of it.
 """
 
 import contextlib
@@ -16,14 +16,14 @@ import trio
 from smbfuse.client.negotiate import open_source
 from smbfuse.config import Config, Login, Network, Secret, Security, Target, Vers
 from smbfuse.share import Features, Share
-from tests.interop import contract_files, contract_grants, contract_names
+from tests.interop import contract_files, contract_grants, contract_names, contract_watching
 from tests.interop.contract import CHECKS, EVERYTHING, Check, Stage
 from tests.relay import Relay
 from tests.support.mem_share import MemShare
 from tests.support.samba import PASSWORD, SambaServer, samba_server
 from tests.support.samba_programs import newer_samba
 
-LISTS: Final = (contract_files, contract_names, contract_grants)
+LISTS: Final = (contract_files, contract_names, contract_grants, contract_watching)
 TIMEO_S: Final = 20.0
 PAUSE_S: Final = 0.03  # between calls whose answers are lost: what was made before one is older than its files' times
 _numbers = itertools.count()
@@ -50,6 +50,7 @@ EVERY_FEATURE: Final = (
     | Features.EXTENDED_ATTRIBUTES
     | Features.LEASES
     | Features.DIRECTORY_LEASES
+    | Features.NOTIFY
 )
 PLACES: Final = [
     Place("memory", features=EVERY_FEATURE),

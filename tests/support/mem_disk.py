@@ -10,6 +10,7 @@ from typing import Final
 from smbfuse.share import Attributes, FileStat, Kind
 from smbfuse.status import NtStatus, error
 from tests.support.mem_grants import Grant
+from tests.support.mem_watch import Stirring
 
 EPOCH_NS: Final = 1_700_000_000_000_000_000
 NO_DESCRIPTOR: Final = bytes([1, 0, 0, 0x80]) + bytes(16)  # self-relative, nobody's, no DACL.  [MS-DTYP] 2.4.6
@@ -91,6 +92,7 @@ class MemDisk:
         self.keeps_modes = keeps_modes
         self._next_id = {1: 100}
         self._now_ns = EPOCH_NS
+        self.stirred = Stirring()
         self.root = self.make(Kind.DIRECTORY)
 
     def add(
@@ -124,6 +126,7 @@ class MemDisk:
         node = self.node(path)
         node.links += 1
         self.place(new_path, node)
+        self.stirred.stir()
 
     def write(self, path: str, data: bytes) -> None:
         """Replace a file's bytes."""
@@ -173,6 +176,7 @@ class MemDisk:
 
     def drop(self, node: MemNode) -> None:
         """Take away every name of a node: what the last close does to a file whose deletion is pending."""
+        self.stirred.stir()
         folders = [self.root]
         for folder in folders:
             for name, child in list(folder.children.items()):
@@ -185,6 +189,7 @@ class MemDisk:
     def tick(self) -> int:
         """Return the time: later than ever before, by steps that differ in every unit."""
         self._now_ns += 1_000_100
+        self.stirred.stir()
         return self._now_ns
 
     def make(self, kind: Kind, data: bytes = b"", *, file_id: int | None = None, volume_id: int = 1) -> MemNode:

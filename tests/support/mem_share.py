@@ -40,6 +40,7 @@ from tests.support.mem_calls import Calls
 from tests.support.mem_disk import MemDisk, MemNode
 from tests.support.mem_files import Handle, MemDirectory, MemFile, apply, is_protected, refuses_deletion
 from tests.support.mem_grants import EVERYTHING, NOTHING, Grant, contend, join
+from tests.support.mem_watch import MemWatch
 
 
 class MemShare(Calls):
@@ -76,6 +77,7 @@ class MemShare(Calls):
         self.opened: list[tuple[str, OpenIntent]] = []
         self.open_files = 0
         self.open_directories = 0
+        self.watches: list[MemWatch] = []
         self.disk = disk or MemDisk(
             case_sensitive=Features.CASE_SENSITIVE in self.features, keeps_modes=self.keeps_modes
         )
@@ -156,6 +158,14 @@ class MemShare(Calls):
         self._handles.append(listing)
         self.open_directories += 1
         return listing
+
+    async def watch(self, path: str, *, recursive: bool = True) -> MemWatch:
+        await self._perform_if(Features.NOTIFY, "watch", path)
+        if self.node(path).kind is not Kind.DIRECTORY:
+            raise error(NtStatus.NOT_A_DIRECTORY, "WATCH", path)
+        watch = MemWatch(self, path, recursive=recursive)
+        self.watches.append(watch)
+        return watch
 
     async def read_link(self, path: str) -> str:
         await self.perform("read_link", path)
@@ -280,6 +290,7 @@ class MemShare(Calls):
             extended[spelled] = bytes(value)
         else:
             extended.pop(spelled, None)
+        self.disk.stirred.stir()
 
     async def security_descriptor(self, path: str) -> bytes:
         await self.perform("security_descriptor", path)
@@ -288,6 +299,7 @@ class MemShare(Calls):
     async def set_security_descriptor(self, path: str, descriptor: Buffer) -> None:
         await self.perform("set_security_descriptor", path)
         self.node(path).descriptor = bytes(descriptor)
+        self.disk.stirred.stir()
 
     async def space(self) -> Space:
         await self.perform("space", "")
@@ -320,6 +332,7 @@ class MemShare(Calls):
             handle.forget()
         for grant in grants.values():
             grant.holder.lost()
+        self.disk.stirred.stir()
 
     # -- what handles need
 
@@ -333,7 +346,7 @@ class MemShare(Calls):
         self.calls[operation] += 1
         if operation == "close":
             self.open_files -= 1
-        else:
+        elif operation == "close_directory":
             self.open_directories -= 1
 
     # -- inside
