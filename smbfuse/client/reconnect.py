@@ -150,8 +150,6 @@ class ReconnectingShare:
 
         return await self.repeat(attempt)
 
-    async def read_link(self, path: str) -> str:
-        return await self.repeat(lambda share: share.read_link(self._below(path)))
     async def watch(self, path: str, *, recursive: bool = True) -> ReconnectingWatch:
         below = self._below(path)
 
@@ -164,6 +162,8 @@ class ReconnectingShare:
 
         return await self.repeat(attempt)
 
+    async def read_link(self, path: str) -> str:
+        return await self.repeat(lambda share: share.read_link(self._below(path)))
 
     async def make_directory(self, path: str, mode: int | None = None) -> FileStat:
         below = self._below(path)

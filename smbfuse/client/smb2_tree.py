@@ -72,8 +72,8 @@ class Smb2Tree:
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
         self.nameless = Nameless(self.close)
         self.reparse_points: bool | None = None  # whether it keeps any: None until one was seen, made or refused
-
         self.notifies = True  # changes of folders, as far as it has shown
+
     def __repr__(self) -> str:
         return f"<Smb2Tree {self.tree.tree_id} on {self.connection!r}>"
 

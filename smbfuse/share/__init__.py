@@ -21,12 +21,12 @@ from smbfuse.share.values import (
     Features,
     FileStat,
     GrantHolder,
-    Kind,
     Happened,
+    Kind,
     Limits,
     LinkForm,
-    OpenIntent,
     Notice,
+    OpenIntent,
     ShareStatistics,
     Space,
     creation_differs,
@@ -43,22 +43,22 @@ __all__ = [
     "Features",
     "FileStat",
     "GrantHolder",
+    "Happened",
     "Kind",
     "Limits",
-    "Happened",
     "LinkForm",
+    "Notice",
     "OpenDirectory",
     "OpenFile",
-    "Notice",
     "OpenIntent",
     "Opened",
     "Share",
     "ShareSource",
     "ShareStatistics",
     "Space",
+    "Watch",
     "creation_differs",
     "creation_is_derived",
-    "Watch",
 ]
 
 
@@ -174,8 +174,6 @@ class OpenDirectory(Protocol):
         ...
 
 
-class Share(Protocol):
-    """A connected tree: one share of one server.
 class Watch(Protocol):
     """A folder whose changes are told as they happen; for one task at a time."""
 
@@ -200,6 +198,8 @@ class Watch(Protocol):
         ...
 
 
+class Share(Protocol):
+    """A connected tree: one share of one server.
 
     What a server does not have is said by `features` beforehand, and raises Unsupported if asked for all the same.
     """
@@ -252,8 +252,6 @@ class Watch(Protocol):
         """
         ...
 
-    async def read_link(self, path: str) -> str:
-        """Return the target of a symlink, in POSIX spelling (components joined by '/').
     async def watch(self, path: str, *, recursive: bool = True) -> Watch:
         """Watch a folder, with all that is below it if `recursive`: what changes after this has returned is told.
 
@@ -264,6 +262,8 @@ class Watch(Protocol):
         """
         ...
 
+    async def read_link(self, path: str) -> str:
+        """Return the target of a symlink, in POSIX spelling (components joined by '/').
 
         Cost: 1 round trip (up to 3 where the dialect needs a handle).
         Raises: NotFound, WrongKind (EINVAL: not a symlink), Unsupported (a kind of reparse point nobody knows).
