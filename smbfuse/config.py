@@ -6,6 +6,7 @@ without `option()` is set by no option of its own: by the command line's positio
 """
 
 import enum
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -201,6 +202,10 @@ class Network:
     timeo_s: float = option(
         30.0, names=("timeo",), unit="seconds", help="longest wait for an answer, counted from the last sign of life"
     )
+    hard: bool = option(
+        False,
+        help="wait for the server for ever, instead of giving callers an error after timeo=; `smbfuse release` ends it",
+    )
     connect_timeout_s: float = option(
         10.0, names=("connect_timeout",), unit="seconds", help="longest wait for a connection to one address"
     )
@@ -248,6 +253,11 @@ class Network:
     oem_codepage: str = option(
         "cp850", names=("oemcp",), metavar="CODEC", help="SMB1 without Unicode: the server's code page"
     )
+
+    @property
+    def patience_s(self) -> float:
+        """Longest wait of a caller: `timeo_s`, or for ever."""
+        return math.inf if self.hard else self.timeo_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ ROOMS: Final = {
 SOCKETS: Final = {"socket", "ssl", "select", "selectors", "asyncio"}
 SOCKET_MODULES: Final = {
     "client/transport.py": "the connection to the server",
+    "client/routes.py": "the kernel's news of addresses and routes",
     "daemon/control.py": "the unix socket that `smbfuse status` asks",
     "daemon/notify.py": "the datagram that tells systemd READY",
     "cli/status.py": "the asking end of the control socket",

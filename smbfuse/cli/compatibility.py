@@ -18,6 +18,7 @@ SERVER: Final = PARTS["target"][1]
 CACHING: Final = PARTS["cache"][1]
 FILES: Final = PARTS["view"][1]
 MOUNT: Final = PARTS["mount"][1]
+NETWORK: Final = PARTS["network"][1]
 PROCESS: Final = PARTS["process"][1]
 IGNORED: Final = "Taken and without effect"
 REFUSED: Final = "Refused"
@@ -47,6 +48,8 @@ def _compound() -> Iterator[Option]:
         _set_actimeo,
         metavar="TIME",
     )
+    yield Option(("soft",), "the default: the same as nohard", NETWORK, _set("network", "hard", False), Takes.FLAG)
+    yield Option(("nosoft",), "the same as hard", NETWORK, _set("network", "hard", True), Takes.FLAG)
     yield Option(("noac",), "the same as actimeo=0", CACHING, _disable_attribute_cache, Takes.FLAG)
     yield Option(
         ("strictcache",), "old name of cache=strict", CACHING, _set("cache", "mode", CacheMode.STRICT), Takes.FLAG

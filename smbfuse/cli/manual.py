@@ -11,6 +11,7 @@ from smbfuse.cli.options import PARTS, Option, Takes
 USAGE: Final = """\
 usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
        smbfuse status [MOUNTPOINT] [--json]
+       smbfuse release MOUNTPOINT
 
 Mount an SMB share as an ordinary user; `fusermount3 -u MOUNTPOINT` undoes it.
 

@@ -3,9 +3,9 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -18,6 +18,8 @@ from smbfuse.daemon import control
 from smbfuse.fuse import mountinfo
 from smbfuse.fuse.mountinfo import FUSE_TYPE
 
+T = TypeVar("T")
+
 PIPE_WIDTH: Final = 10_000  # columns of what is no terminal: who searches it searches for whole names
 WIDE: Final = 110  # columns of a terminal that has room for the whole table; `smbfuse status MOUNTPOINT` says it all
 
@@ -28,7 +30,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> Exit:
     rest = [one for one in arguments if one != "--json"]
     if any(one.startswith("-") for one in rest) or len(rest) > 1:
         raise CannotMount(Exit.USAGE, "usage: smbfuse status [MOUNTPOINT] [--json]")
-    folders = _folders(environ)
+    folders = socket_folders(environ)
     if rest:
         status = one_status(mountinfo.resolve(rest[0]), folders)
         print(json.dumps(status, indent=2)) if as_json else _print_details(status)
@@ -45,14 +47,20 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> Exit:
 
 def one_status(mountpoint: str, folders: Sequence[Path]) -> dict[str, Any]:
     """Return the status of the mount at `mountpoint`.  Raises: CannotMount if none answers for it."""
+    return ask_mount(mountpoint, folders, "status", lambda answer: answer.get("status"), dict)
+
+
+def ask_mount(
+    mountpoint: str, folders: Sequence[Path], request: str, read: Callable[[Mapping[str, Any]], Any], kind: type[T]
+) -> T:
+    """Return what the mount at `mountpoint` answers, as `read` finds it.  Raises: CannotMount if none answers so."""
     for folder in folders:
         try:
-            answer = control.ask(control.socket_path(folder, mountpoint), {"request": "status"})
+            answer = read(control.ask(control.socket_path(folder, mountpoint), {"request": request}))
         except (OSError, ValueError):
             continue
-        status = answer.get("status")
-        if isinstance(status, dict):
-            return status
+        if isinstance(answer, kind):
+            return answer
     entry = mountinfo.mounted_at(mountpoint)
     if entry is None or entry.filesystem != FUSE_TYPE:
         raise CannotMount(Exit.USAGE, f"{shown(mountpoint)} is no mount point of smbfuse")
@@ -77,7 +85,8 @@ def all_statuses(folders: Sequence[Path]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda status: str(status.get("mountpoint")))
 
 
-def _folders(environ: Mapping[str, str]) -> list[Path]:
+def socket_folders(environ: Mapping[str, str]) -> list[Path]:
+    """Return where sockets of mounts may be that we may ask."""
     own = control.folder_for(os.geteuid(), environ.get("XDG_RUNTIME_DIR", ""))
     # A mount made without $XDG_RUNTIME_DIR (by cron, say) is asked for in a session that has it.
     other = control.folder_for(os.geteuid(), "")
@@ -98,7 +107,7 @@ def _print_table(everything: Sequence[Mapping[str, Any]]) -> None:
         row = [
             _plain(status.get("mountpoint")),
             _plain(status.get("source")),
-            _plain(share.get("dialect") or share.get("error", "")),
+            _plain(_protocol(status.get("connection"), share)),
             _protection(share),
         ]
         if wide:
@@ -137,6 +146,12 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
         else:
             rows.append((name, inner))
     return rows
+
+
+def _protocol(connection: object, share: Mapping[str, Any]) -> str:
+    """Return the dialect, and what has become of the connection if it is not what it should be."""
+    dialect = str(share.get("dialect") or share.get("error", ""))
+    return f"{dialect} ({connection})" if connection not in (None, "connected", "probing") else dialect
 
 
 def _protection(share: Mapping[str, Any]) -> str:

@@ -95,6 +95,7 @@ class Connection:
         self.on_ended: Callable[[], None] | None = None  # called once, before anybody who waits runs again
         self.ended_by_peer = False  # it closed or reset the connection: no time-out, nothing wrong with its messages
         self.ended_by_nonsense = False  # it sent what is no message of the protocol
+        self.silent_since: float | None = None  # it was given up because of a silence that began then
         self.liveness = Liveness(Patience.within(timeo_s, echo_interval_s), trio.current_time())
         self._slept_s = slept_s
         self._slept_before_s = slept_s()
@@ -182,6 +183,11 @@ class Connection:
             return
         self._work.set()
 
+    @property
+    def probing(self) -> bool:
+        """Whether a sign of life was asked for, and nothing has come since."""
+        return self.liveness.probing
+
     def doubt(self) -> None:
         """Ask the server for a sign of life now: something has happened that the connection may not have survived."""
         self.liveness.alarm()
@@ -262,6 +268,7 @@ class Connection:
             waiting = len(self._waiting) > self._standing
             verdict, look_at = self.liveness.look(now, waiting=waiting, delivered=delivered)
             if verdict is Verdict.DEAD:
+                self.silent_since = self.liveness.asked_at
                 silent_s = now - self.liveness.heard_at
                 self._end(ConnectionLost(f"no sign of life from {self.stream.peer} for {silent_s:.0f} s", sent=True))
                 return

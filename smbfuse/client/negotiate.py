@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from smbfuse.client import transport
+from smbfuse.client import routes, transport
 from smbfuse.client.session import Session
 from smbfuse.client.shares import Shares
 from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
@@ -20,7 +20,16 @@ from smbfuse.client.smb2_session import Smb2Session
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.transport import TcpStream
 from smbfuse.config import Config, Vers
-from smbfuse.errors import ConnectFailed, ConnectionLost, NotFound, ProtocolError, Reason, SmbError
+from smbfuse.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    NotFound,
+    ProtocolError,
+    Reason,
+    SmbError,
+    StatusError,
+    Timeout,
+)
 from smbfuse.wire import nbss, srvsvc
 
 log = logging.getLogger(__name__)
@@ -40,7 +49,7 @@ async def open_source(config: Config, nursery: trio.Nursery) -> Shares:
     Raises: ConnectFailed, AuthenticationFailed, SecurityRefused, NotFound (no such share), Denied.
     """
     dialer = Dialer(config)
-    supervisor = Supervisor(dialer, nursery, timeo_s=config.network.timeo_s)
+    supervisor = Supervisor(dialer, nursery, timeo_s=config.network.patience_s, news=routes.watch)
     shares = Shares(supervisor, config.target.share, path=config.target.path)
     if config.target.whole_server:
         await supervisor.session()
@@ -80,14 +89,19 @@ class Dialer:
         self._config = config
         self._previous: Session | None = None
         self._told_of_smb1 = False
+        self._useless: dict[str, float] = {}  # addresses behind which no session could be made lately, and when
 
     async def __call__(self, nursery: trio.Nursery) -> Session:
         """Connect and log in.  Raises: ConnectFailed, AuthenticationFailed, SecurityRefused, ConnectionLost."""
-        stream = await transport.connect(self._config.target, self._config.network)
+        config = self._config
+        stream = await transport.connect(config.target, config.network, useless=self._useless)
         try:
             session = await self._establish(stream, nursery)
-        except (ConnectionLost, ProtocolError) as error:
+        except (ConnectionLost, ProtocolError, StatusError, Timeout) as error:
             stream.close()
+            self._useless[stream.address] = trio.current_time()
+            if not isinstance(error, ConnectionLost | ProtocolError):
+                raise
             if self._previous is not None or isinstance(error, ConnectFailed):
                 raise
             raise await self._explain(error) from None
@@ -95,6 +109,7 @@ class Dialer:
             stream.close()
             raise
         self._previous = session
+        self._useless.clear()
         return session
 
     async def _establish(self, stream: TcpStream, nursery: trio.Nursery) -> Session:

@@ -27,6 +27,14 @@ class Shares:
     def whole_server(self) -> bool:
         return not self._name
 
+    @property
+    def state(self) -> str:
+        return self._supervisor.state.value
+
+    def release(self) -> None:
+        """Answer everybody who waits for the server; see `Supervisor.release`."""
+        self._supervisor.release()
+
     async def share(self, name: str) -> ReconnectingShare:
         """Return the share called `name`, connected ('' for the only one).
 

@@ -102,7 +102,7 @@ class Smb1Session:
         The connection is closed then.
         """
         engine = Smb1Engine(pid=os.getpid())
-        connection = Connection(stream, engine, timeo_s=network.timeo_s, echo_interval_s=network.echo_interval_s)
+        connection = Connection(stream, engine, timeo_s=network.patience_s, echo_interval_s=network.echo_interval_s)
         nursery.start_soon(connection.run)
         with ended_by_failure(connection):
             negotiated = await negotiate(

@@ -112,7 +112,7 @@ class Smb2Session:
         connection is closed then.
         """
         engine = Smb2Engine(max_credits=network.max_credits, first_message_id=0 if first_reply is None else 1)
-        connection = Connection(stream, engine, timeo_s=network.timeo_s, echo_interval_s=network.echo_interval_s)
+        connection = Connection(stream, engine, timeo_s=network.patience_s, echo_interval_s=network.echo_interval_s)
         nursery.start_soon(connection.run)
         with ended_by_failure(connection):
             negotiated = await negotiate(connection, engine, target, security, network, first_reply)

@@ -16,7 +16,7 @@ import math
 import socket as stdlib_socket
 import struct
 import termios
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,9 +49,10 @@ _resolver_threads = trio.CapacityLimiter(8)
 class TcpStream:
     """A connected TCP socket, received into place and sent from several buffers at once."""
 
-    def __init__(self, socket: trio.socket.SocketType, peer: str, *, netbios: bool) -> None:
+    def __init__(self, socket: trio.socket.SocketType, address: str, peer: str, *, netbios: bool) -> None:
         self._socket = socket
-        self.peer = peer
+        self.address = address
+        self.peer = peer  # address and port
         self.netbios = netbios  # a NetBIOS session was made on it
         self._unsent = 0  # bytes of `send_all` that the kernel has not taken yet
 
@@ -123,13 +124,15 @@ class _Race:
         self.another_failed.set()
 
 
-async def connect(target: Target, network: Network) -> TcpStream:
+async def connect(target: Target, network: Network, *, useless: Mapping[str, float] | None = None) -> TcpStream:
     """Return a connection to the server, with its NetBIOS session made where the port needs one.
 
+    `useless`: addresses that took connections lately and were of no use, and when; the last one is tried last.
     Cost: 1 round trip on 445; 2 on 139, more if the server wants its own name called.
     Raises: ConnectFailed, whose message says what to do.
     """
-    addresses = await resolve(target)
+    since = useless or {}
+    addresses = sorted(await resolve(target), key=lambda one: since.get(str(one[1][0]), -math.inf))
     ports = (target.port,) if target.port is not None else (DIRECT_PORT, NETBIOS_PORT)
     race = _Race()
     async with trio.open_nursery() as nursery:
@@ -223,7 +226,7 @@ async def _dial(family: int, address: tuple[object, ...], port: int, network: Ne
         socket.close()
         raise
     host = f"[{address[0]}]" if family == stdlib_socket.AF_INET6 else str(address[0])
-    return TcpStream(socket, f"{host}:{port}", netbios=netbios)
+    return TcpStream(socket, str(address[0]), f"{host}:{port}", netbios=netbios)
 
 
 def _set_patience(socket: trio.socket.SocketType, network: Network) -> None:

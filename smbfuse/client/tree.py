@@ -7,14 +7,13 @@ else. Each call names the session that it used, so that ten callers who lose the
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import trio
 
 from smbfuse.client.replay import Doubt
-from smbfuse.client.session import ServerClock
+from smbfuse.client.session import ServerClock, Session
 from smbfuse.client.supervisor import FAREWELL_S, Supervisor
 from smbfuse.errors import ConnectionLost, Exists, NotFound, SessionGone, SmbError, StatusError, Timeout
 from smbfuse.share import Share
@@ -24,8 +23,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure, jittered, and never above the last
-LONGEST_PAUSE_S: Final = 10.0
 MOST_REPEATS: Final = 4  # of one call: a request that kills every connection is the request's fault
 
 
@@ -155,31 +152,38 @@ class Tree:
             self._session_ended(self._session_incarnation)  # only the tree is gone; the login still holds
 
     async def _current(self) -> tuple[Share, int]:
-        """Return the share of the connection in force, dialling with growing pauses until `timeo` has passed."""
-        if self.share is not None and self._supervisor.in_force(self._session_incarnation):
-            return self.share, self._session_incarnation
-        pause = FIRST_PAUSE_S
-        deadline = trio.current_time() + self._supervisor.timeo_s
+        """Return the share of the connection in force, waiting for one as `Supervisor.session` does.
+
+        A share that was there and is not any more is lost like a connection: no name in it is known to be gone.
+        """
+        hurry = True
         while True:
+            if self.share is not None and self._supervisor.in_force(self._session_incarnation):
+                return self.share, self._session_incarnation
+            session, session_incarnation = await self._supervisor.session(hurry=hurry)
+            hurry = False  # if that session is of no use, the next one may wait its time
             try:
-                with trio.fail_at(deadline):
-                    session, session_incarnation = await self._supervisor.session()
+                with trio.fail_after(self._supervisor.timeo_s):
                     async with self._connecting:
                         if self.share is None or self._session_incarnation != session_incarnation:
-                            share = await session.connect_share(self.name)
-                            self.share, self._session_incarnation = share, session_incarnation
-                            self._clock = session.clock
-                            self.incarnation += 1
-                            if self.incarnation == 1:
-                                self._supervisor.on_loss(self._session_ended)
-                    return self.share, session_incarnation
+                            await self._connect(session, session_incarnation)
             except trio.TooSlowError:
-                error = self._supervisor.last_error
-                raise error or Timeout(f"{self.name}: no connection within {self._supervisor.timeo_s:g} s") from None
-            except ConnectionLost as error:
-                hopeless = self._supervisor.final or not self._supervisor.incarnation  # ended, or never worked
-                if hopeless or trio.current_time() + pause >= deadline:
+                raise Timeout(f"{self.name}: not connected within {self._supervisor.timeo_s:g} s") from None
+            except NotFound as error:
+                if not self.incarnation:
                     raise
-                log.debug("dial failed, again in %.1f s: %s", pause, error)
-            await trio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+                raise ConnectionLost(f"the server has the share {self.name} no longer: {error}", sent=False) from None
+            except SessionGone as error:
+                self._supervisor.discard(session_incarnation, error)
+            except ConnectionLost:
+                if not self.incarnation:
+                    raise
+
+    async def _connect(self, session: Session, session_incarnation: int) -> None:
+        share = await session.connect_share(self.name)
+        self.share, self._session_incarnation = share, session_incarnation
+        self._clock = session.clock
+        self.incarnation += 1
+        if self.incarnation == 1:
+            self._supervisor.on_loss(self._session_ended)
+        self._supervisor.proven(session_incarnation)

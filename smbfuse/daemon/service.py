@@ -93,6 +93,7 @@ class Service:
             "mounted_s": round(time.monotonic() - self._since_s, 1),
             "ending": self._wanted_to_end.is_set(),
             "attached": mount is not None and mount.attached(),
+            "connection": source.state if source is not None else "none",
             "shares": [_share_status(share) for share in source.connected()] if source is not None else [],
             "filesystem": asdict(filesystem.statistics()) if filesystem is not None else {},
             "kernel": asdict(kernel.statistics()) if kernel is not None else {},
@@ -147,7 +148,7 @@ class Service:
                 filesystem,
                 config.mount,
                 source=str(config.target),
-                timeo_s=config.network.timeo_s,
+                timeo_s=config.network.patience_s,
                 xattrs=config.view.user_xattrs or config.view.acls,
                 writeback=config.cache.mode is CacheMode.LOOSE,
             )
@@ -198,7 +199,11 @@ class Service:
     def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         if request.get("request") == "status":
             return {"status": self.status()}
-        return {"error": "unknown request; known: status"}
+        if request.get("request") == "release" and self._source is not None:
+            log.info("released: whoever waits for the server gets an error")
+            self._source.release()
+            return {"released": True}
+        return {"error": "unknown request; known: status, release"}
 
 
 def _share_status(share: Share) -> dict[str, Any]:

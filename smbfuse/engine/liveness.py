@@ -50,7 +50,7 @@ class Liveness:
         self.heard_at = now
         self.left_at = -math.inf  # the latest time at which bytes of ours are known to have been on their way still
         self.probing = False  # a probe is out since the last byte
-        self._asked_at: float | None = None  # the first question since the last byte
+        self.asked_at: float | None = None  # the first question since the last byte
         self._alarmed = False
         self._probe_end: int | None = None  # of the probe, in bytes sent since the beginning; None: it has not left
         self._probe_arrived_at: float | None = None  # at the other host
@@ -60,13 +60,13 @@ class Liveness:
     def received(self, now: float) -> None:
         """Hear that bytes have arrived, whatever they are."""
         self.heard_at = now
-        self._asked_at = None
+        self.asked_at = None
         self.probing = False
 
     def ask(self, now: float) -> None:
         """Hear that somebody begins to wait for an answer."""
-        if self._asked_at is None:
-            self._asked_at = now
+        if self.asked_at is None:
+            self.asked_at = now
 
     def alarm(self) -> None:
         """Hear of a reason to doubt: the next look asks for a probe, unless one is out already."""
@@ -83,7 +83,7 @@ class Liveness:
         """
         self._note_delivered(now, delivered)
         alarmed, self._alarmed = self._alarmed, False
-        asked_at = self._asked_at
+        asked_at = self.asked_at
         if asked_at is None and waiting:
             asked_at = self.heard_at
         if not self.probing:
@@ -91,7 +91,7 @@ class Liveness:
             probe_at = asked_at + self.patience.probe_after_s if asked_at is not None else idle_at
             if not alarmed and now < probe_at:
                 return Verdict.WAIT, probe_at
-            self._asked_at = now if asked_at is None else asked_at
+            self.asked_at = now if asked_at is None else asked_at
             self.probing = True
             self._probe_end = self._probe_arrived_at = None
             return Verdict.PROBE, now + self._step_s

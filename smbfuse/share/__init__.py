@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from smbfuse.errors import SmbError
+from smbfuse.share.source import ShareSource
 from smbfuse.share.values import (
     Attributes,
     Buffer,
@@ -369,29 +370,4 @@ class Share(Protocol):
 
     def statistics(self) -> ShareStatistics:
         """Return a snapshot of counters and of what was negotiated."""
-        ...
-
-
-class ShareSource(Protocol):
-    """Where a mount gets its shares from: one share, or a whole server whose shares are looked up by name."""
-
-    @property
-    def whole_server(self) -> bool:
-        """True: the mount's root is the server, and its folders are shares."""
-        ...
-
-    async def share(self, name: str) -> Share:
-        """Return the share called `name`, connected; '' is the only share of a mount that is not a whole server.
-
-        Cost: 0 round trips when connected before, else 1 (a TREE_CONNECT).
-        Raises: NotFound (no such share), Denied (not for this user).
-        """
-        ...
-
-    def connected(self) -> Sequence[Share]:
-        """Return the shares connected so far, in order of their first use."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close every share and the connection. Never raises."""
         ...

@@ -112,6 +112,14 @@ class MfSymlinkSource:
     def whole_server(self) -> bool:
         return self._source.whole_server
 
+    @property
+    def state(self) -> str:
+        return self._source.state
+
+    def release(self) -> None:
+        """Answer everybody who waits; see `ShareSource.release`."""
+        self._source.release()
+
     async def share(self, name: str) -> Share:
         """Return a share, covered; see `ShareSource.share`."""
         return self._cover(await self._source.share(name))

@@ -20,7 +20,12 @@ MOUNT = {
     "kernel": {},
 }
 LOST = {"mountpoint": "/mnt/a", "source": "//host/lost", "shares": [{"name": "lost", "error": "not connected"}]}
-SEALED = {"mountpoint": "/mnt/z", "source": "//h", "shares": [{"sealing": "AES-128-GCM", "bytes_received": 1500}]}
+SEALED = {
+    "mountpoint": "/mnt/z",
+    "source": "//h",
+    "connection": "waiting",
+    "shares": [{"sealing": "AES-128-GCM", "bytes_received": 1500}],
+}
 
 
 @pytest.fixture
@@ -63,7 +68,14 @@ def test_json_lists_every_mount_that_answers_and_buries_the_dead(
 def test_the_table_shows_names_as_they_are(environ: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     text = run(environ, capsys)
     assert "\x1b" not in text
-    for part in (r"/mnt/[bold]x\x1b[2J", "//host/Büro", "signed, AES-GMAC", "not connected", "encrypted, AES-128-GCM"):
+    for part in (
+        r"/mnt/[bold]x\x1b[2J",
+        "//host/Büro",
+        "signed, AES-GMAC",
+        "not connected",
+        "(waiting)",
+        "encrypted, AES-128-GCM",
+    ):
         assert part in text
 
 

@@ -124,6 +124,8 @@ class Line:
         self.lost_because: SmbError | None = None
         self.on_ended: Callable[[], None] | None = None
         self.stream = type("Stream", (), {"peer": "memory"})
+        self.probing = False
+        self.silent_since: float | None = None
 
     def abort(self, error: SmbError) -> None:
         if self.lost_because is None:

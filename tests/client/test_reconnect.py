@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from smbfuse.client.outage import LONGEST_PAUSE_S
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.session import Identity
 from smbfuse.client.shares import Shares
@@ -77,6 +78,12 @@ class FakeConnection:
         self.lost_because: SmbError | None = None
         self.on_ended: Callable[[], None] | None = None
         self.stream = type("Stream", (), {"peer": peer})
+        self.probing = False
+        self.silent_since: float | None = None
+        self.doubts = 0
+
+    def doubt(self) -> None:
+        self.doubts += 1
 
     def abort(self, error: SmbError) -> None:
         if self.lost_because is None:
@@ -266,6 +273,7 @@ async def test_a_longer_outage_is_an_error_within_the_deadline(autojump_clock: M
             await share.stat("a")
         assert trio.current_time() - began <= TIMEO_S
         world.refuse.clear()
+        await trio.sleep(LONGEST_PAUSE_S + world.dial_time_s)
         assert await share.stat("a") == STAT
 
     await with_share(world, use)

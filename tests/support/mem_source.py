@@ -27,6 +27,13 @@ class MemSource:
                 return share
         raise NotFound(f"no share {name!r}", status=0xC00000CC)
 
+    @property
+    def state(self) -> str:
+        return "connected"
+
+    def release(self) -> None:
+        self.calls["release"] += 1
+
     def connected(self) -> list[MemShare]:
         return list(self._connected)
 
