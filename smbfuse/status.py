@@ -159,6 +159,7 @@ class NtStatus(IntEnum):
     INVALID_BUFFER_SIZE = 0xC0000206, posix.EIO
     PASSWORD_MUST_CHANGE = 0xC0000224, posix.EKEYEXPIRED, Denied
     NOT_FOUND = 0xC0000225, posix.ENOENT, NotFound
+    DUPLICATE_OBJECTID = 0xC000022A, posix.EIO
     RETRY = 0xC000022D, posix.EAGAIN, Busy
     ACCOUNT_LOCKED_OUT = 0xC0000234, posix.EACCES, Denied
     ILLEGAL_CHARACTER = 0xC0000161, posix.EILSEQ  # Samba: half a surrogate pair in a name
@@ -175,6 +176,7 @@ class NtStatus(IntEnum):
     IO_REPARSE_TAG_MISMATCH = 0xC0000277, posix.EEXIST, Exists  # it is another kind of reparse point already
     IO_REPARSE_DATA_INVALID = 0xC0000278, posix.EINVAL
     FILE_SYSTEM_LIMITATION = 0xC0000427, posix.EFBIG  # [MS-ERREF]: the size that the file system can hold
+    FILE_NOT_AVAILABLE = 0xC0000467, posix.EBUSY, Busy  # an earlier request on the open is still being executed
     DISK_QUOTA_EXCEEDED = 0xC0000802, posix.EDQUOT, NoSpace
     FILE_TOO_LARGE = 0xC0000904, posix.EFBIG
     CANNOT_BREAK_OPLOCK = 0xC0000909, posix.EBUSY, Busy

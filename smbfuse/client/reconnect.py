@@ -38,6 +38,7 @@ from smbfuse.share import (
     Buffer,
     Change,
     Creation,
+    DurableOpen,
     Features,
     FileStat,
     GrantHolder,
@@ -93,8 +94,9 @@ class ReconnectingShare:
 
     async def open(self, path: str, intent: OpenIntent) -> ReconnectingFile:
         below = self._below(path)
+        durable = DurableOpen() if intent.write else None
         if intent.creation is Creation.NEVER and not intent.truncate:
-            return await self.repeat(lambda share: self._open(share, below, intent))
+            return await self.repeat(lambda share: self._open(share, below, intent, durable))
         began = trio.current_time()
         tries = 0
         protection = Protection()
@@ -102,7 +104,7 @@ class ReconnectingShare:
         async def attempt(share: Share) -> ReconnectingFile:
             nonlocal tries
             tries += 1
-            file = await self._open(share, below, intent)
+            file = await self._open(share, below, intent, durable)
             if tries > 1 and intent.creation is Creation.IF_ABSENT and not file.created:
                 # Perhaps the attempt whose answer was lost has made it.
                 file.created = replay.is_new_file(file.stat, self._tree.doubt(began, trio.current_time()))
@@ -114,7 +116,7 @@ class ReconnectingShare:
                 return None
             again = dataclasses.replace(intent, creation=Creation.NEVER, truncate=False)
             opener = functools.partial(protection.open, is_ours=lambda stat: stat.file_id == made.file_id)
-            file = await self._open(share, below, again, opener)
+            file = await self._open(share, below, again, DurableOpen() if intent.write else None, opener)
             file.created = True
             return file
 
@@ -291,16 +293,17 @@ class ReconnectingShare:
         share: Share,
         below: str,
         intent: OpenIntent,
+        durable: DurableOpen | None,
         opener: Callable[[Share, str, OpenIntent], Awaitable[OpenFile]] | None = None,
     ) -> ReconnectingFile:
         asked, incarnation = self.evidence.now(), self.incarnation
         holding = self.holding(intent.holder)
-        held = _held(intent, holding)
+        held = _held(intent, holding, durable)
         if opener is not None:
             file = await opener(share, below, held)
         else:
             file = await share.open(below, held)
-        return self._adopt(below, intent, holding, file, asked, incarnation)
+        return self._adopt(below, intent, holding, file, asked, incarnation, durable)
 
     def _adopt(
         self,
@@ -310,9 +313,10 @@ class ReconnectingShare:
         file: OpenFile,
         asked: Moment,
         incarnation: int,
+        durable: DurableOpen | None = None,
     ) -> ReconnectingFile:
         known = self.evidence.opened(below, file.stat, asked)
-        handle = ReconnectingFile(self, below, intent, file, incarnation, known, holding)
+        handle = ReconnectingFile(self, below, intent, file, incarnation, known, holding, durable)
         self._handles.add(handle)
         return handle
 
@@ -344,7 +348,9 @@ class ReconnectingShare:
         return f"{self._path}/{path}" if self._path and path else self._path or path
 
 
-def _held(intent: OpenIntent, holding: Holding | None) -> OpenIntent:
+def _held(intent: OpenIntent, holding: Holding | None, durable: DurableOpen | None = None) -> OpenIntent:
+    if durable is not None:
+        return dataclasses.replace(intent, holder=holding, durable=durable)
     return intent if holding is None else dataclasses.replace(intent, holder=holding)
 
 

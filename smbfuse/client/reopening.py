@@ -1,9 +1,11 @@
-"""Open files that outlive their connection: opened again by path, and proven to be the same.
+"""Open files that outlive their connection: reclaimed, or opened again by path and proven to be the same.
 
-A handle ends with its connection. The next call on it opens the path again, without making or emptying anything, asks
-for the same grant, and goes on if the file is provably the same (`evidence.Known`); else this handle alone is void for
-good: StaleHandle (ESTALE), or EIO where somebody else has changed the file and bytes of ours were on their way, which
-the log names then. A path follows what is renamed through the share; what was removed through it has none any more.
+A handle ends with its connection. The next call on it asks the server to give back the open itself, if it was to keep
+it (`share.DurableOpen`): then nothing needs to be proven. Else it opens the path again, without making or emptying
+anything, asks for the same grant, and goes on if the file is provably the same (`evidence.Known`); else this handle
+alone is void for good: StaleHandle (ESTALE), or EIO where somebody else has changed the file and bytes of ours were on
+their way, which the log names then. A path follows what is renamed through the share; what was removed through it has
+none any more.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from smbfuse.share import (
     Caching,
     Change,
     Creation,
+    DurableOpen,
     FileStat,
     OpenFile,
     OpenIntent,
@@ -100,8 +103,11 @@ class ReconnectingFile(Reopening):
         incarnation: int,
         known: Known,
         holding: Holding | None,
+        durable: DurableOpen | None = None,
     ) -> None:
         super().__init__(share, path, holding, incarnation)
+        self._opened_as = path
+        self._durable = durable
         self.known = known
         self.stat = file.stat
         self.first = file.first
@@ -189,7 +195,7 @@ class ReconnectingFile(Reopening):
         self._share.closed(self)
         if self._has_changed:
             self.known.close_writer()
-        if stood:
+        if stood or (self._durable is not None and self._durable.claim is not None):
             await self._file.aclose()
 
     def _begin(self, *, reach: int = 0, size: int | None = None) -> int:
@@ -218,6 +224,8 @@ class ReconnectingFile(Reopening):
         if self._file is file and self._stands():
             log.debug("the server has closed a handle path=%r reason=%s", self.path, why)
             self._incarnation = 0
+            if self._durable is not None:
+                self._durable.claim = None
             self.known.doubt()
             if self.holding is not None:
                 self.holding.holder.lost()  # and not its own: the grant may go on by another handle, and break
@@ -228,7 +236,8 @@ class ReconnectingFile(Reopening):
         async def attempt(path: str) -> Proof:
             asked = self._share.evidence.now()
             holding = self._share.holding(self._intent.holder)
-            intent = replace(self._intent, creation=Creation.NEVER, truncate=False, first_bytes=0, holder=holding)
+            durable = DurableOpen() if self._durable is not None else None
+            intent = self._again(holding, durable)
             if self.created and intent.write:
                 self._protection = self._protection or Protection()
                 file = await self._protection.open(share, path, intent, is_ours=self._is_ours)
@@ -245,15 +254,60 @@ class ReconnectingFile(Reopening):
                 await file.aclose()
                 raise
             if proof is Proof.SAME:
-                self._file, self.holding = file, holding
+                self._file, self.holding, self._durable = file, holding, durable
             else:
                 await file.aclose()
             return proof
 
         async with self._one_reopens:
-            if not self._stands():
+            if not self._stands() and not await self._reclaim(share):
                 await self._reopen(attempt)
             return self._file
+
+    async def _reclaim(self, share: Share) -> bool:
+        """Have the server give the lost open back, if it has kept it; return whether it has.
+
+        It is the same by the server's own word, whatever its name is now, and with what belongs to an open: the grant
+        that it still has, a removal that waits for its end. What others have written beside it is no matter, as it
+        were without the loss; unless writes of ours were on their way: those could undo theirs.
+        """
+        durable, incarnation = self._durable, self._share.incarnation
+        if durable is None or durable.claim is None or self._void is not None or self._closed:
+            return False
+        asked = self._share.evidence.now()
+        holding = self._share.holding(self._intent.holder)
+        try:
+            file = await share.open(self.path or self._opened_as, self._again(holding, durable))
+        except (ConnectionLost, SessionGone, Timeout):
+            raise
+        except SmbError as error:
+            log.debug("not kept by the server path=%r reason=%s", self.path, error)
+            durable.claim = None
+            return False
+        try:
+            proof = self.known.judge(file.stat, writing=True)
+            if proof is Proof.ANOTHER or (proof is Proof.CHANGED and self._lost_writes) or self._closed:
+                await file.aclose()
+                return False
+            self.known.prove(file.stat, asked)
+            await self._make_alike(file)
+        except BaseException:
+            await file.aclose()
+            raise
+        log.debug("reclaimed path=%r", self.path)
+        self._file, self.holding, self._incarnation = file, holding, incarnation
+        return True
+
+    def _again(self, holding: Holding | None, durable: DurableOpen | None) -> OpenIntent:
+        """Return the intent without what may happen only once."""
+        return replace(
+            self._intent,
+            creation=Creation.NEVER,
+            truncate=False,
+            first_bytes=0,
+            holder=holding,
+            durable=durable,
+        )
 
     def _is_ours(self, stat: FileStat) -> bool:
         return self.known.judge(stat, writing=True) is Proof.SAME

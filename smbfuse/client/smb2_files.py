@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from smbfuse import status
 from smbfuse.client.smb2_changes import changing
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
-from smbfuse.errors import ProtocolError
-from smbfuse.share import Buffer, Caching, Change, FileStat
+from smbfuse.errors import ConnectionLost, ProtocolError, Timeout
+from smbfuse.share import Buffer, Caching, Change, DurableOpen, FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.create import CreateAction, CreateResponse
 from smbfuse.wire.smb2.header import Command
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
     from smbfuse.client.smb2_tree import Smb2Tree
 
 
-class Smb2File:
-    """One open file. Implements `share.OpenFile`."""
+# Before what a server still has in hand, from an earlier connection, is asked once more.
+PAUSES_S: Final = (0.1, 0.2, 0.4, 0.8, 1.6)
 
-    def __init__(self, tree: Smb2Tree, created: CreateResponse, path: str, *, writes: bool) -> None:
+
+class Smb2File:
+    """One open file. Implements `share.OpenFile`. `durable`: it may outlive its connection."""
+
+    def __init__(
+        self, tree: Smb2Tree, created: CreateResponse, path: str, *, writes: bool, durable: DurableOpen | None = None
+    ) -> None:
         self.stat = tree.opened(created)
         self._writes = self.stat.file_id if writes else 0  # the file's number on disk; 0: not open to write, or unknown
         self.created = created.create_action == CreateAction.CREATED
@@ -32,6 +40,7 @@ class Smb2File:
         self._opened = created
         self._file_id = created.file_id
         self._path = path
+        self._durable = durable
         self._closed = False
         tree.grants.delivered(created.file_id)
         if self._writes:
@@ -74,7 +83,7 @@ class Smb2File:
         pieces, length = _cut(data, self._tree.largest_write())
         body = encode_write(self._file_id, offset, length)
         request = Request(Command.WRITE, body, payload=length, data=pieces)
-        reply = await self._tree.wait(self._tree.submit(request, bulk=True))
+        reply = await self._once(request, (Command.WRITE, offset), bulk=True)
         count = decode_write(succeeded(reply, Command.WRITE, self._path).element)
         if count > length or (length and not count):
             raise ProtocolError(f"WRITE {self._path!r}: {count} bytes were taken of {length}")
@@ -97,8 +106,8 @@ class Smb2File:
         each may move what the next one sets.
         """
         _, requests = changing(self._tree, self._path, change, file_id=self._file_id)
-        for request in requests:
-            await self._tree.ask(request, self._path)
+        for number, request in enumerate(requests):
+            succeeded(await self._once(request, (request.command, number)), request.command, self._path)
 
     async def acknowledge(self, remaining: Caching) -> None:
         """Answer a break; see `OpenFile.acknowledge`."""
@@ -115,9 +124,38 @@ class Smb2File:
         """Do what `aclose` does: it has nothing to wait for."""
         if not self._closed:
             self._closed = True
-            self._tree.close(self._file_id)
+            exchange = self._tree.close(self._file_id)
+            if self._durable is not None:
+                self._tree.durability.closed(self._durable, self._file_id, self._path, exchange)
             if self._writes:
                 self._tree.nameless.closed(self._writes)
+
+    async def _once(self, request: Request, key: object, *, bulk: bool = False) -> Reply:
+        """Send what changes the file; if an earlier connection was lost over the same, say so.
+
+        `key` tells the same by. What the server still has in hand from then is asked again after a while: it says
+        FILE_NOT_AVAILABLE until it is done.  [MS-SMB2] 3.2.5.12, 3.3.5.2.10
+        """
+        tree, durable = self._tree, self._durable
+        if durable is None or tree.durability.version < 2:
+            return await tree.wait(tree.submit(request, bulk=bulk))
+        if key in durable.unanswered:
+            request = request._replace(replay=True)
+        pauses = iter(PAUSES_S)
+        while True:
+            exchange = tree.submit(request, bulk=bulk)
+            try:
+                reply = await tree.wait(exchange)
+            except (ConnectionLost, Timeout):
+                if exchange.sent:
+                    durable.unanswered.add(key)
+                raise
+            pause = next(pauses, None) if reply.status == NtStatus.FILE_NOT_AVAILABLE else None
+            if pause is None:
+                durable.unanswered.discard(key)
+                return reply
+            await trio.sleep(pause)
+            request = request._replace(replay=True)
 
 
 def _cut(data: Sequence[Buffer], most: int) -> tuple[list[Buffer], int]:

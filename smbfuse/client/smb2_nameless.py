@@ -13,7 +13,7 @@ from collections.abc import Callable
 class Nameless:
     """Which files of a tree are open to write, by their number on disk, and the handles that will delete some."""
 
-    def __init__(self, close: Callable[[bytes], None]) -> None:
+    def __init__(self, close: Callable[[bytes], object]) -> None:
         self._close = close
         self._writing: Counter[int] = Counter()
         self._deleting: dict[int, bytes] = {}

@@ -44,7 +44,11 @@ SMALLEST_TRANSFER: Final = 4096  # a server that reads, writes or lists less in 
 
 # What an offer of 3.x says of the client; before 3.0 the field is reserved.  [MS-SMB2] 2.2.3
 _CAPABILITIES: Final = (
-    Capabilities.LEASING | Capabilities.LARGE_MTU | Capabilities.DIRECTORY_LEASING | Capabilities.ENCRYPTION
+    Capabilities.LEASING
+    | Capabilities.LARGE_MTU
+    | Capabilities.PERSISTENT_HANDLES
+    | Capabilities.DIRECTORY_LEASING
+    | Capabilities.ENCRYPTION
 )
 
 _OFFERED: Final = {
@@ -94,6 +98,11 @@ class Negotiated:
         return self.lease_version == 2 and bool(self.answer.capabilities & Capabilities.DIRECTORY_LEASING)
 
     @property
+    def persistent_handles(self) -> bool:
+        """Whether the server has persistent handles; each share has still to say so too."""
+        return self.dialect.durable_version == 2 and bool(self.answer.capabilities & Capabilities.PERSISTENT_HANDLES)
+
+    @property
     def signing_required(self) -> bool:
         """Whether the server requires signing."""
         return bool(self.answer.security_mode & SecurityMode.SIGNING_REQUIRED)
@@ -106,9 +115,13 @@ async def negotiate(
     security: Security,
     network: Network,
     first_reply: memoryview | None,
+    client_guid: bytes | None = None,
 ) -> Negotiated:
-    """Agree on a dialect and on algorithms.  Cost: 1 round trip, none if `first_reply` has decided it."""
-    offer = _offer(target, security, network)
+    """Agree on a dialect and on algorithms.  Cost: 1 round trip, none if `first_reply` has decided it.
+
+    `client_guid`: what this client has called itself before. Leases and durable handles belong to it.
+    """
+    offer = _offer(target, security, network, client_guid or uuid.uuid4().bytes)
     if first_reply is not None:
         answer = _first_answer(first_reply)
         if answer.dialect_revision == DialectRevision.SMB_2_0_2:
@@ -134,7 +147,7 @@ def _first_answer(first_reply: memoryview) -> NegotiateResponse:
     return answer
 
 
-def _offer(target: Target, security: Security, network: Network) -> NegotiateRequest:
+def _offer(target: Target, security: Security, network: Network, client_guid: bytes) -> NegotiateRequest:
     offered = _OFFERED[security.vers]
     contexts: tuple[NegotiateContext, ...] = ()
     if any(dialect.contexts for dialect in offered):
@@ -150,7 +163,7 @@ def _offer(target: Target, security: Security, network: Network) -> NegotiateReq
         dialects=tuple(dialect.revision for dialect in offered),
         security_mode=SecurityMode.SIGNING_REQUIRED if security.sign else SecurityMode.SIGNING_ENABLED,
         capabilities=_CAPABILITIES if any(dialect.encryption for dialect in offered) else 0,
-        client_guid=uuid.uuid4().bytes,
+        client_guid=client_guid,
         contexts=contexts,
     )
 

@@ -7,13 +7,17 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from smbfuse import status
+from smbfuse.client import smb2_requests
 from smbfuse.client.smb2_changes import resize
-from smbfuse.client.smb2_files import Smb2File
+from smbfuse.client.smb2_durable import Claim, reconnect
+from smbfuse.client.smb2_files import PAUSES_S, Smb2File
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
-from smbfuse.errors import Denied, SmbError, StatusError, WrongKind
-from smbfuse.share import Creation, Features, FileStat, Opened, OpenIntent
+from smbfuse.errors import ConnectionLost, Denied, SessionGone, SmbError, StatusError, Timeout, WrongKind
+from smbfuse.share import Creation, DurableOpen, Features, FileStat, Opened, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire.fscc import FileAttributes
 from smbfuse.wire.smb2.create import Access, CreateOptions, CreateResponse, Disposition
@@ -46,6 +50,8 @@ async def open_file(tree: Smb2Tree, path: str, intent: OpenIntent) -> Smb2File:
     One more for each right that the server refuses beyond what is needed (see `_accesses`), and where another name of
     the same file has the holder's key.
     """
+    if intent.durable is not None and isinstance(intent.durable.claim, Claim):
+        return await _reclaim(tree, path, intent, intent.durable, intent.durable.claim)
     return await _Opening(tree, path, intent).finish()
 
 
@@ -69,6 +75,36 @@ async def open_ahead(tree: Smb2Tree, files: Sequence[tuple[str, OpenIntent]], op
             opening.give_up()
 
 
+async def _reclaim(tree: Smb2Tree, path: str, intent: OpenIntent, durable: DurableOpen, claim: Claim) -> Smb2File:
+    """Get a lost open back from the server.  Raises: what it is refused with, for good."""
+    pauses = iter(PAUSES_S)
+    while True:
+        keeps = claim.lease is not None or not tree.grants.version
+        asking = tree.grants.ask(tree, path, intent.holder, intent.wanted) if keeps else None
+        level, contexts = (claim.oplock_level, ()) if asking is None else (asking.oplock_level, asking.contexts)
+        try:
+            request = reconnect(tree, path, claim, level, contexts)
+        except SmbError:  # a path that no CREATE can hold
+            if asking is not None:
+                asking.withdrawn()
+            raise
+        try:
+            created, _ = await tree.opening(path, (request,), asking)
+            file = Smb2File(tree, claim.completed(created), path, writes=intent.write, durable=durable)
+        except SessionGone:
+            raise
+        except StatusError as error:
+            # Another server of a cluster is about to take over, or the loss has not been noticed yet.
+            pause = next(pauses, None) if error.status == NtStatus.FILE_NOT_AVAILABLE else None
+            if pause is None:
+                tree.durability.refused(durable, claim)
+                raise
+            await trio.sleep(pause)
+            continue
+        tree.durability.reclaimed(durable, claim, created.file_id)
+        return file
+
+
 class _Opening:
     """One compound on its way: submitted when made, with less and less in it until the server takes it."""
 
@@ -77,6 +113,7 @@ class _Opening:
         self._path = path
         self._intent = intent
         self._holder = intent.holder
+        self._replayable = False  # the server knows the CREATE again, by its CreateGuid
         self._accesses = _accesses(intent)
         self._access = next(self._accesses)
         self._first_bytes = 0 if intent.truncate or not intent.read else min(intent.first_bytes, tree.largest_read())
@@ -85,6 +122,11 @@ class _Opening:
     def _submit(self) -> None:
         tree, intent = self._tree, self._intent
         self._asking = tree.grants.ask(tree, self._path, self._holder, intent.wanted)
+        contexts = smb2_requests.ON_DISK
+        if intent.durable is not None:
+            question = tree.durability.question(intent.durable, intent.wanted, asks=self._asking is not None)
+            contexts += question
+            self._replayable = bool(question) and tree.durability.version > 1
         try:
             requests = [
                 tree.create(
@@ -95,12 +137,15 @@ class _Opening:
                     attributes=_attributes(tree, intent),
                     mode=intent.mode,
                     asking=self._asking,
+                    contexts=contexts,
                 )
             ]
         except SmbError:  # a path that no CREATE can hold
             if self._asking is not None:
                 self._asking.withdrawn()
             raise
+        if self._replayable and intent.durable is not None and intent.durable.in_doubt:
+            requests[0] = requests[0]._replace(replay=True)
         if intent.truncate:
             requests += (resize(0), tree.query())
         if self._first_bytes:
@@ -115,11 +160,20 @@ class _Opening:
     async def finish(self) -> Smb2File:
         """Return the open file; see `open_file`."""
         while True:
-            replies = await self._tree.replies_to(self.exchange, self._asking)
+            try:
+                replies = await self._tree.replies_to(self.exchange, self._asking)
+            except (ConnectionLost, Timeout):
+                if self._replayable and self._intent.durable is not None:
+                    self._intent.durable.in_doubt |= self.exchange.sent
+                raise
             try:
                 created = self._tree.created(self._path, replies, self._asking)
             except StatusError as error:
-                if error.status == NtStatus.INVALID_PARAMETER and self._asking is not None:
+                durable = self._intent.durable
+                if error.status == NtStatus.DUPLICATE_OBJECTID and durable is not None and durable.key:
+                    # It was executed, and is not given to this session: what is asked for now is another open.
+                    durable.key, durable.in_doubt = b"", False
+                elif error.status == NtStatus.INVALID_PARAMETER and self._asking is not None:
                     self._holder = None  # a key belongs to one path: another name of the file must do without
                 else:
                     less = next(self._accesses, None) if error.status == NtStatus.ACCESS_DENIED else None
@@ -140,7 +194,9 @@ class _Opening:
 
     def _file(self, created: CreateResponse, replies: Sequence[Reply]) -> Smb2File:
         tree, path, intent = self._tree, self._path, self._intent
-        file = Smb2File(tree, created, path, writes=intent.write)
+        file = Smb2File(tree, created, path, writes=intent.write, durable=intent.durable)
+        if intent.durable is not None:
+            tree.durability.opened(tree, intent.durable, created, self._asking)
         try:
             if created.file_attributes & _DIRECTORY:  # some servers do not look at the options
                 raise status.error(NtStatus.FILE_IS_A_DIRECTORY, Command.CREATE.name, path)

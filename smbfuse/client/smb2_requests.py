@@ -9,6 +9,7 @@ from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import encode_utf16
 from smbfuse.wire.smb2.control import IOCTL_IS_FSCTL, IoctlRequest
 from smbfuse.wire.smb2.create import (
+    QUERY_ON_DISK_ID,
     Access,
     CloseRequest,
     CreateContext,
@@ -22,6 +23,7 @@ from smbfuse.wire.smb2.info import InfoType, QueryInfoRequest, SetInfoRequest
 
 WINDOWS: Final = Manner()
 LONGEST_PATH: Final = 0xFFFE  # bytes as they travel: what NameLength can say
+ON_DISK: Final[tuple[CreateContext, ...]] = (CreateContext(QUERY_ON_DISK_ID),)  # the number of what is opened
 LOOK: Final = Access.FILE_READ_ATTRIBUTES  # alone it needs no rights on the data, and breaks nobody's lease
 
 

@@ -16,6 +16,7 @@ from smbfuse.client import smb2_requests
 from smbfuse.client.connection import ByteStream, Connection
 from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
 from smbfuse.client.session import MOST_LOGIN_LEGS, Identity, ServerClock, ended_by_failure, farewell, login_step
+from smbfuse.client.smb2_durable import Durability
 from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
 from smbfuse.client.smb2_posix import manner_of
@@ -27,6 +28,7 @@ from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Tree
 from smbfuse.errors import AuthenticationFailed, NotFound, Reason, SecurityRefused, SmbError
 from smbfuse.security.login import LoginExchange, begin_login
+from smbfuse.share import Features
 from smbfuse.status import NtStatus
 from smbfuse.wire import srvsvc
 from smbfuse.wire.smb2.control import (
@@ -43,6 +45,7 @@ from smbfuse.wire.smb2.session import (
     SessionFlags,
     SessionSetupRequest,
     SessionSetupResponse,
+    ShareCapabilities,
     ShareFlags,
     ShareType,
     TreeConnectRequest,
@@ -54,6 +57,7 @@ from smbfuse.wire.srvsvc import ShareInfo
 log = logging.getLogger(__name__)
 
 VALIDATE_OUTPUT_SIZE: Final = 24
+CHANNEL_SEQUENCES: Final = 1 << 16
 MOST_TRANSFERRED: Final = 1 << 24  # bytes in one request: a message's length has 24 bits, and no server allows more
 
 
@@ -80,6 +84,7 @@ class Smb2Session:
         engine.on_break = self.grants.broke
         engine.on_lost = self.grants.lost
         self.login_name = ""  # mechanism and user, for status
+        self.durabilities: dict[str, Durability] = {}  # by share; they go on with the session that replaces this one
         self._target = target
         self._login = login
         self._network = network
@@ -115,7 +120,8 @@ class Smb2Session:
         connection = Connection(stream, engine, timeo_s=network.patience_s, echo_interval_s=network.echo_interval_s)
         nursery.start_soon(connection.run)
         with ended_by_failure(connection):
-            negotiated = await negotiate(connection, engine, target, security, network, first_reply)
+            client_guid = previous.client_guid if previous is not None else None
+            negotiated = await negotiate(connection, engine, target, security, network, first_reply, client_guid)
             engine.adopt(multi_credit=negotiated.multi_credit)
             session = cls(connection, engine, negotiated, target=target, login=login, network=network)
             await session._log_in(security, previous)
@@ -134,6 +140,17 @@ class Smb2Session:
     def _learn_from(self, previous: Smb2Session) -> None:
         """Take over what the mount's previous session has found out of the server; see `Compounds.learn_from`."""
         self.engine.compounds.learn_from(previous.engine.compounds, ended_by_peer=previous.connection.ended_by_peer)
+        self.durabilities = previous.durabilities
+        if self.negotiated.dialect.durable_version == 2:
+            # Of open files that are reclaimed, the server tells by it what was sent before the loss.
+            open_files = any(durability.holds for durability in self.durabilities.values())
+            self.engine.channel_sequence = (previous.engine.channel_sequence + open_files) % CHANNEL_SEQUENCES
+
+    @property
+    def client_guid(self) -> bytes | None:
+        """What this client calls itself; None where it did not get to say so (2.0.2, by an SMB1 NEGOTIATE)."""
+        said = self.negotiated.offer.client_guid
+        return said if any(said) else None
 
     @property
     def identity(self) -> Identity:
@@ -161,14 +178,22 @@ class Smb2Session:
 
     async def connect_share(self, name: str) -> Smb2Share:
         """Connect the tree `name`; see `Session.connect_share`."""
-        tree, kind = await self._connect_tree(name)
-        if kind != ShareType.DISK:
+        tree, answer = await self._connect_tree(name)
+        if answer.share_type != ShareType.DISK:
             self._disconnect(tree.tree)
             raise NotFound(
                 f"//{self._target.host}/{name} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE
             )
         if self.negotiated.posix:
             tree.manner = await manner_of(tree)
+        tree.durability = self.durabilities.setdefault(name, tree.durability)
+        if Features.POSIX not in tree.manner.features:  # what Samba gives back is no POSIX open any more
+            dialect = self.negotiated.dialect
+            available = bool(answer.capabilities & ShareCapabilities.CONTINUOUS_AVAILABILITY)
+            persistent = available and self.negotiated.persistent_handles
+            tree.durability.connected(
+                tree, dialect.durable_version, persistent=persistent, resiliency=dialect.resiliency
+            )
         return Smb2Share(self, name, tree)
 
     async def list_shares(self) -> list[ShareInfo]:
@@ -183,8 +208,8 @@ class Smb2Session:
         finally:
             self._disconnect(tree.tree)
 
-    async def _connect_tree(self, name: str) -> tuple[Smb2Tree, int]:
-        """Connect a tree of any kind; return it with its ShareType."""
+    async def _connect_tree(self, name: str) -> tuple[Smb2Tree, TreeConnectResponse]:
+        """Connect a tree of any kind; return it with what the server says of it."""
         where = f"//{self._target.host}/{name}"
         request = TreeConnectRequest(flags=0, path=f"\\\\{self._target.host}\\{name}")
         (reply,) = await self.connection.perform(self.engine.submit((Request(Command.TREE_CONNECT, request.encode()),)))
@@ -213,7 +238,7 @@ class Smb2Session:
             write=min(self._network.wsize, said.max_write_size, most),
             transact=min(said.max_transact_size, most),
         )
-        return Smb2Tree(self.connection, self.engine, self.grants, tree, sizes), answer.share_type
+        return Smb2Tree(self.connection, self.engine, self.grants, tree, sizes), answer
 
     async def aclose(self) -> None:
         """Log off and close the connection; see `Session.aclose`."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from smbfuse import status
 from smbfuse.client import smb2_requests
+from smbfuse.client.smb2_durable import Durability
 from smbfuse.client.smb2_grants import lease_of_nobody
 from smbfuse.client.smb2_nameless import Nameless
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
@@ -21,7 +22,6 @@ from smbfuse.errors import DecodeError
 from smbfuse.share import FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.create import (
-    QUERY_ON_DISK_ID,
     Access,
     CreateContext,
     CreateOptions,
@@ -71,6 +71,7 @@ class Smb2Tree:
         self.folders: dict[str, bytes] = {}  # keys of the leases that listings hold, by path
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
         self.nameless = Nameless(self.close)
+        self.durability = Durability()  # the share's own as soon as it is mounted
         self.reparse_points: bool | None = None  # whether it keeps any: None until one was seen, made or refused
         self.notifies = True  # changes of folders, as far as it has shown
 
@@ -101,7 +102,7 @@ class Smb2Tree:
         disposition: Disposition = Disposition.OPEN,
         attributes: int = 0,
         asking: Asking | None = None,
-        contexts: tuple[CreateContext, ...] = (CreateContext(QUERY_ON_DISK_ID),),
+        contexts: tuple[CreateContext, ...] = smb2_requests.ON_DISK,
         mode: int | None = None,
     ) -> Request:
         """Return a CREATE in this tree and in its manner, that shares everything with others.
@@ -169,10 +170,10 @@ class Smb2Tree:
         """Send one request and return its successful reply.  Cost: 1 round trip.  Raises: what it is refused with."""
         return succeeded(await self.wait(self.submit(request)), request.command, path)
 
-    def close(self, file_id: bytes) -> None:
-        """Give a handle back; nobody waits for the answer."""
+    def close(self, file_id: bytes) -> Smb2Exchange:
+        """Give a handle back; nobody waits for the answer, that of a durable open apart."""
         self.grants.closed(file_id)
-        self.submit(smb2_requests.close(file_id))
+        return self.submit(smb2_requests.close(file_id))
 
     async def compound(self, path: str, *requests: Request) -> list[Reply]:
         """Perform a compound that ends with the CLOSE of what its CREATE opens; return a reply for each request.

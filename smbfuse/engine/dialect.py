@@ -51,6 +51,8 @@ class Dialect:
     credits: bool  # a window of credits, instead of MaxMpxCount
     multi_credit: bool  # one request may cost several credits (with SMB2_GLOBAL_CAP_LARGE_MTU)
     lease_version: int  # of leases (with SMB2_GLOBAL_CAP_LEASING); 0: oplocks alone
+    durable_version: int  # of durable handles; 0: none. With version 2 came the channel sequence and replay
+    resiliency: bool  # FSCTL_LMR_REQUEST_RESILIENCY
     encryption: bool  # may seal
     contexts: bool  # negotiate contexts: ciphers and signing algorithms are chosen, the login's messages are hashed
     validate_negotiate: bool  # the negotiation is proved afterwards by FSCTL_VALIDATE_NEGOTIATE_INFO, not by the hash
@@ -63,6 +65,8 @@ SMB1: Final = Dialect(
     credits=False,
     multi_credit=False,
     lease_version=0,
+    durable_version=0,
+    resiliency=False,
     encryption=False,
     contexts=False,
     validate_negotiate=False,
@@ -74,6 +78,8 @@ SMB_2_0_2: Final = Dialect(
     credits=True,
     multi_credit=False,
     lease_version=0,
+    durable_version=1,
+    resiliency=False,
     encryption=False,
     contexts=False,
     validate_negotiate=True,
@@ -85,6 +91,8 @@ SMB_2_1: Final = Dialect(
     credits=True,
     multi_credit=True,
     lease_version=1,
+    durable_version=1,
+    resiliency=True,
     encryption=False,
     contexts=False,
     validate_negotiate=True,
@@ -96,6 +104,8 @@ SMB_3_0: Final = Dialect(
     credits=True,
     multi_credit=True,
     lease_version=2,
+    durable_version=2,
+    resiliency=True,
     encryption=True,
     contexts=False,
     validate_negotiate=True,
@@ -107,6 +117,8 @@ SMB_3_0_2: Final = Dialect(
     credits=True,
     multi_credit=True,
     lease_version=2,
+    durable_version=2,
+    resiliency=True,
     encryption=True,
     contexts=False,
     validate_negotiate=True,
@@ -118,6 +130,8 @@ SMB_3_1_1: Final = Dialect(
     credits=True,
     multi_credit=True,
     lease_version=2,
+    durable_version=2,
+    resiliency=True,
     encryption=True,
     contexts=True,
     validate_negotiate=False,

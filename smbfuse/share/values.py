@@ -185,6 +185,21 @@ class GrantHolder(Protocol):
         ...
 
 
+class DurableOpen:
+    """One open that may outlive its connection: kept by whoever will ask for it again, filled in by who can reclaim it.
+
+    What is in it belongs to the share that has filled it in, and to the next connection of the same share.
+    """
+
+    __slots__ = ("claim", "in_doubt", "key", "unanswered")
+
+    def __init__(self) -> None:
+        self.claim: object | None = None  # what the server gives the open back for; None: it keeps nothing
+        self.key = b""  # by which the server knows the open in each repetition of the request; b"": in none
+        self.in_doubt = False  # a request to open was lost on its way, and may have been executed
+        self.unanswered: set[object] = set()  # which changes by the handle were lost on their way
+
+
 @dataclass(frozen=True, slots=True)
 class OpenIntent:
     """Why a file is opened, and what the open may do on the way.
@@ -193,6 +208,8 @@ class OpenIntent:
     round trip. `truncate` empties a file that exists. `mode` are the permission bits of a file that is made: kept by a
     server that knows modes (`Features.POSIX`); elsewhere a mode without any write bit makes it read-only.
     `holder` asks for `wanted`, a grant that is told to it when it breaks; None: nothing is asked for, and none given.
+    `durable` asks the server to keep the open if the connection is lost. With a claim in it, the open is that lost one,
+    given back, or refused: then it is worth nothing any more.
     """
 
     read: bool = True
@@ -203,6 +220,7 @@ class OpenIntent:
     mode: int | None = None
     holder: GrantHolder | None = None
     wanted: Caching = Caching.NONE
+    durable: DurableOpen | None = None
 
 
 @dataclass(frozen=True, slots=True)
