@@ -140,7 +140,29 @@ def test_a_silent_server_gives_errors_within_the_deadline(
         assert code != 0, "an empty listing would be a lie"
         assert error
         assert time.monotonic() - began < 30
-    assert mounted.run("ls", mounted.point / "folder", timeout_s=30) == ""
+        began = time.monotonic()
+        code, _, error = mounted.run_all("ls", mounted.point / "folder", timeout_s=40)
+        assert "Host is down" in error, "the first one has waited for all"
+        assert time.monotonic() - began < 2
+    assert wait_for(lambda: mounted.run_all("ls", mounted.point / "folder", timeout_s=30)[:2] == (0, ""), 30)
+
+
+def test_a_hard_mount_waits_until_it_is_released(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount]
+) -> None:
+    server = start_samba()
+    (server.root / "folder").mkdir()
+    mounted = mount(server, {"hard": True, "timeo": 1, "echo_interval": 1})
+    mounted.run("ls", mounted.point)
+    with server.paused():
+        with mounted.start("ls", mounted.point / "folder") as caller:
+            time.sleep(5)
+            assert caller.poll() is None
+            mounted.run(mounted.installation.program, "release", mounted.point)
+            _, error = caller.communicate(timeout=10)
+            assert caller.returncode != 0
+            assert b"Host is down" in error
+    assert wait_for(lambda: mounted.run_all("ls", mounted.point / "folder", timeout_s=30)[:2] == (0, ""), 30)
 
 
 def test_a_cut_in_the_middle_of_a_file_is_not_seen_by_its_reader(
