@@ -1,4 +1,4 @@
-"""A real server on an idle connection: it is asked for signs of life, and found dead and alive again by nobody's asking."""
+"""A real server on an idle connection: asked for signs of life, found dead and back again while nobody asks."""
 
 import math
 from collections.abc import AsyncIterator
@@ -16,21 +16,19 @@ from tests.support.samba import PASSWORD, SambaServer, samba_server
 pytestmark = pytest.mark.samba
 
 VERSIONS = [
-    pytest.param(Vers.SMB1, {}, id="1.0"),
-    pytest.param(Vers.SMB210, {"sign": True}, id="2.1 signed"),
-    pytest.param(Vers.SMB311, {"seal": True}, id="3.1.1 sealed"),
+    pytest.param(Security(Vers.SMB1), id="1.0"),
+    pytest.param(Security(Vers.SMB210, sign=True), id="2.1 signed"),
+    pytest.param(Security(Vers.SMB311, seal=True), id="3.1.1 sealed"),
 ]
 PATIENCE_S = 30.0  # of the test, on however slow a machine
 
 
 @asynccontextmanager
-async def idle(
-    server: SambaServer, vers: Vers, security: dict[str, bool], *, echo_interval_s: float
-) -> AsyncIterator[Shares]:
+async def idle(server: SambaServer, security: Security, *, echo_interval_s: float) -> AsyncIterator[Shares]:
     settings = Config(
         target=Target("127.0.0.1", "share", port=server.port),
         login=Login(user=server.user.name, password=Secret(PASSWORD)),
-        security=Security(vers=vers, **security),
+        security=security,
         network=Network(timeo_s=3.0, echo_interval_s=echo_interval_s),
     )
     async with trio.open_nursery() as nursery:
@@ -46,9 +44,9 @@ async def reaches(source: Shares, *states: str) -> None:
             await trio.sleep(0.05)
 
 
-@pytest.mark.parametrize("vers, security", VERSIONS)
-async def test_an_idle_server_answers_signs_of_life(samba: SambaServer, vers: Vers, security: dict[str, bool]) -> None:
-    async with idle(samba, vers, security, echo_interval_s=0.3) as source:
+@pytest.mark.parametrize("security", VERSIONS)
+async def test_an_idle_server_answers_signs_of_life(samba: SambaServer, security: Security) -> None:
+    async with idle(samba, security, echo_interval_s=0.3) as source:
         share = await source.share("")
         before = share.statistics()
         with trio.fail_after(PATIENCE_S):
@@ -57,13 +55,13 @@ async def test_an_idle_server_answers_signs_of_life(samba: SambaServer, vers: Ve
         assert share.statistics().connects == 1
 
 
-@pytest.mark.parametrize("vers, security", VERSIONS)
+@pytest.mark.parametrize("security", VERSIONS)
 async def test_a_server_that_stops_is_found_dead_and_back_though_nobody_asks(
-    vers: Vers, security: dict[str, bool]
+    security: Security,
 ) -> None:
-    options = {"server min protocol": "NT1"} if vers is Vers.SMB1 else {}
+    options = {"server min protocol": "NT1"} if security.vers is Vers.SMB1 else {}
     with samba_server(options=options) as server:
-        async with idle(server, vers, security, echo_interval_s=0.3) as source:
+        async with idle(server, security, echo_interval_s=0.3) as source:
             with server.paused():
                 await reaches(source, "waiting", "dialling")
             await reaches(source, "connected")
@@ -74,7 +72,7 @@ async def test_a_server_that_stops_is_found_dead_and_back_though_nobody_asks(
 
 async def test_a_server_that_stops_between_two_requests_is_not_waited_for_longer_than_said() -> None:
     with samba_server() as server:
-        async with idle(server, Vers.SMB311, {}, echo_interval_s=math.inf) as source:
+        async with idle(server, Security(), echo_interval_s=math.inf) as source:
             share = await source.share("")
             await share.stat("")
             with server.paused():

@@ -154,14 +154,13 @@ def test_a_hard_mount_waits_until_it_is_released(
     (server.root / "folder").mkdir()
     mounted = mount(server, {"hard": True, "timeo": 1, "echo_interval": 1})
     mounted.run("ls", mounted.point)
-    with server.paused():
-        with mounted.start("ls", mounted.point / "folder") as caller:
-            time.sleep(5)
-            assert caller.poll() is None
-            mounted.run(mounted.installation.program, "release", mounted.point)
-            _, error = caller.communicate(timeout=10)
-            assert caller.returncode != 0
-            assert b"Host is down" in error
+    with server.paused(), mounted.start("ls", mounted.point / "folder") as caller:
+        time.sleep(5)
+        assert caller.poll() is None
+        mounted.run(mounted.installation.program, "release", mounted.point)
+        _, error = caller.communicate(timeout=10)
+        assert caller.returncode != 0
+        assert b"Host is down" in error
     assert wait_for(lambda: mounted.run_all("ls", mounted.point / "folder", timeout_s=30)[:2] == (0, ""), 30)
 
 
