@@ -4,6 +4,9 @@ The server notes changes for an open folder from its first such request on, and 
 as far as its buffer reaches. So the next request leaves as soon as one is answered, and no change is lost; what did not
 fit is told as "anything". Nobody waits for such a request with a deadline, and its silence says nothing about the
 server: it is not one of those that `Connection` watches over.
+
+Samba (4.17) tells from then on what its clients do. What programs on the server itself do it hears of from another
+process, which begins a moment later and looks at the watched folder alone, not at those below.
 [MS-SMB2] 3.3.5.19, [MS-FSA] 2.1.5.11.
 """
 
