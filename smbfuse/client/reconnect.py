@@ -33,7 +33,7 @@ from smbfuse.client.reopening import ReconnectingFile, Reopening
 from smbfuse.client.rewatching import ReconnectingWatch
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.tree import Tree
-from smbfuse.errors import ConnectionLost, SmbError
+from smbfuse.errors import ConnectionLost, Exists, SmbError
 from smbfuse.share import (
     Buffer,
     Change,
@@ -110,7 +110,20 @@ class ReconnectingShare:
                 file.created = replay.is_new_file(file.stat, self._tree.doubt(began, trio.current_time()))
             return file
 
+        lost_again: float | None = None  # when what the server could have known again was lost once more
+
         async def look(share: Share, doubt: replay.Doubt) -> ReconnectingFile | None:
+            nonlocal lost_again
+            if durable is not None and durable.in_doubt:
+                # Answered as before by a server that knows the request again; made now, if it never came.
+                try:
+                    return await self._open(share, below, intent, durable)
+                except ConnectionLost:
+                    lost_again = trio.current_time()
+                    raise
+                except Exists:
+                    if lost_again is not None:
+                        doubt = self._tree.doubt(began, lost_again)
             made = await replay.file_made(share, below, doubt)
             if made is None:
                 return None

@@ -120,7 +120,6 @@ class Durability:
 
         Cost: no round trip; 1 request that nobody waits for where nothing was granted and it is not refused for good.
         """
-        durable.in_doubt = False
         lease = asking.contexts[0] if asking is not None and created.oplock_level == OplockLevel.LEASE else None
         on_disk = tuple(context for context in created.contexts if context.name == QUERY_ON_DISK_ID)
         claim = Claim(created.file_id, b"", False, created.oplock_level, lease, on_disk)

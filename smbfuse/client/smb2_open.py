@@ -16,7 +16,7 @@ from smbfuse.client.smb2_durable import Claim, reconnect
 from smbfuse.client.smb2_files import PAUSES_S, Smb2File
 from smbfuse.client.smb2_tree import succeeded
 from smbfuse.engine.smb2_exchange import Reply, Request
-from smbfuse.errors import ConnectionLost, Denied, SessionGone, SmbError, StatusError, Timeout, WrongKind
+from smbfuse.errors import ConnectionLost, Denied, SessionGone, SmbError, StatusError, WrongKind
 from smbfuse.share import Creation, DurableOpen, Features, FileStat, Opened, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire.fscc import FileAttributes
@@ -162,7 +162,7 @@ class _Opening:
         while True:
             try:
                 replies = await self._tree.replies_to(self.exchange, self._asking)
-            except (ConnectionLost, Timeout):
+            except ConnectionLost:
                 if self._replayable and self._intent.durable is not None:
                     self._intent.durable.in_doubt |= self.exchange.sent
                 raise

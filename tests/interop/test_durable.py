@@ -11,7 +11,7 @@ import trio
 from smbfuse.client.negotiate import open_source
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.config import Config, Login, Network, Secret, Security, Target, Vers
-from smbfuse.share import Caching, Creation, OpenIntent
+from smbfuse.share import Caching, Creation, Kind, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire.smb2.create import CreateRequest, CreateResponse, Disposition, find_context
 from smbfuse.wire.smb2.durable import (
@@ -289,7 +289,6 @@ async def test_a_file_whose_making_was_not_answered_is_made_once(
 ) -> None:
     name = f"made {vers.value} {creation.name}"
     async with connected(server, vers, relay.port) as share:
-        await trio.sleep(0.05)
         relay.cut_after(1)
         file = await share.open(name, asking(Holder(), creation))
         assert file.created
@@ -303,3 +302,21 @@ async def test_a_file_whose_making_was_not_answered_is_made_once(
         await file.write(0, [b"bytes"])
         await file.aclose()
     assert (server.root / name).read_bytes() == b"bytes"
+
+
+@pytest.mark.parametrize("vers", [*V1, *V2])
+async def test_an_open_that_nobody_got_is_in_nobodys_way(server: SambaServer, relay: Relay, vers: Vers) -> None:
+    name = f"nobody's {vers.value}"
+    async with connected(server, vers, server.port) as other, connected(server, vers, relay.port) as share:
+        relay.cut_after(1)  # the open is kept by the server, and nobody knows its FileId
+        file = await share.open(name, asking(Holder(), Creation.EXCLUSIVE))
+        assert file.caching == EVERYTHING
+        await file.write(0, [b"bytes"])
+        relay.cut()
+        await file.write(5, [b" again"])
+        assert (server.root / name).read_bytes() == b"bytes again"
+        await file.aclose()
+        with trio.fail_after(10):
+            await other.remove(name, Kind.FILE)
+        assert not (server.root / name).exists()
+        assert server.grants(server.root / name) == []
