@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import pytest
@@ -13,18 +12,17 @@ from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.config import Config, Login, Network, Secret, Security, Target, Vers
 from smbfuse.share import Caching, Creation, Kind, OpenIntent
 from smbfuse.status import NtStatus
-from smbfuse.wire.smb2.create import CreateRequest, CreateResponse, Disposition, find_context
+from smbfuse.wire.smb2.create import Disposition, find_context
 from smbfuse.wire.smb2.durable import (
     DURABLE_RECONNECT,
     DURABLE_RECONNECT_V2,
     DURABLE_REQUEST,
     DURABLE_REQUEST_V2,
-    DurableReconnect,
-    DurableReconnectV2,
     DurableResponseV2,
 )
-from smbfuse.wire.smb2.header import Command, HeaderFlags, split_compound
+from smbfuse.wire.smb2.header import Command
 from tests.relay import Relay
+from tests.support.asked import Asked, asked, claimed
 from tests.support.samba import PASSWORD, SambaServer, samba_server, wait_for
 
 pytestmark = pytest.mark.samba
@@ -91,51 +89,6 @@ async def connected(
             with trio.CancelScope(shield=True):
                 await source.aclose()
             nursery.cancel_scope.cancel()
-
-
-@dataclass
-class Asked:
-    """One request that passed the relay, and what it was answered."""
-
-    sequence: int  # ChannelSequence
-    replayed: bool
-    element: memoryview
-    status: int | None = None
-    answer: memoryview | None = None
-
-    @property
-    def create(self) -> CreateRequest:
-        return CreateRequest.decode(self.element)
-
-    @property
-    def created(self) -> CreateResponse:
-        assert self.answer is not None
-        return CreateResponse.decode(self.answer)
-
-
-def asked(relay: Relay, command: Command, mark: int = 0) -> list[Asked]:
-    """Return the requests of `command` since `mark`, in order."""
-    found: dict[tuple[int, int], Asked] = {}
-    for pdu in relay.pdus(mark):
-        if pdu.data[:4] != b"\xfeSMB":
-            continue
-        for header, element in split_compound(memoryview(pdu.data)):
-            key = (pdu.connection, header.message_id)
-            if header.command == command and pdu.to_server:
-                found[key] = Asked(header.status, bool(header.flags & HeaderFlags.REPLAY_OPERATION), element)
-            elif key in found:
-                found[key].status, found[key].answer = header.status, element
-    return list(found.values())
-
-
-def claimed(one: Asked) -> bytes | None:
-    """Return the FileId that a CREATE reclaims."""
-    contexts = one.create.contexts
-    if (data := find_context(contexts, DURABLE_RECONNECT)) is not None:
-        return DurableReconnect.decode(data).file_id
-    if (data := find_context(contexts, DURABLE_RECONNECT_V2)) is not None:
-        return DurableReconnectV2.decode(data).file_id
-    return None
 
 
 def assert_granted(one: Asked, vers: Vers) -> None:
