@@ -60,7 +60,7 @@ class OpenDirectories:
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Listing] = {}  # that a new reader may join
         self._in_use: dict[int, set[Listing]] = {}  # these, and outdated ones that somebody still reads
-        self.leases = FolderLeases(nodes, absent, lifetimes, close_timeout_s, self._outgrown, spawn)
+        self.leases = FolderLeases(nodes, absent, lifetimes, close_timeout_s, self.outgrow, spawn)
         self._kept = 0  # entries of those that are done
         self._numbers = itertools.count(1)
         self.hits = 0
@@ -143,6 +143,22 @@ class OpenDirectories:
         for listing in self._in_use.get(folder.ino, ()):
             listing.changed(key, number)
             listing.outgrown = listing.outgrown or appeared
+
+    def outgrow(self, folder: Folder) -> None:
+        """Let nobody begin to read a folder as it was until now."""
+        for listing in list(self._in_use.get(folder.ino, ())):
+            listing.outgrown = True
+            self._discard(listing)
+
+    def told(self, folder: Folder, shown: bytes, *, there: bool | None) -> None:
+        """Hear from the server that a name is there, or is not; None: it is, and its attributes have changed.
+
+        A listing that knows it already stays as it is, if it is whole.
+        """
+        listing = self._listings.get(folder.ino)
+        if listing is None or (listing.done and (listing.position(shown) is not None) is there):
+            return
+        self.outgrow(folder)
 
     async def give_up(self, folder: Folder) -> None:
         """End the listings of a folder that nobody reads, and its lease: it shall not be open on the server."""
@@ -286,12 +302,6 @@ class OpenDirectories:
             in_use.discard(listing)
             if not in_use:
                 del self._in_use[listing.folder.ino]
-
-    def _outgrown(self, folder: Folder) -> None:
-        """Let nobody begin to read a folder as it was until now."""
-        for listing in list(self._in_use.get(folder.ino, ())):
-            listing.outgrown = True
-            self._discard(listing)
 
     def _trim(self) -> None:
         for listing in list(self._listings.values()) if self._kept > KEPT_ENTRIES_MAX else ():

@@ -23,7 +23,7 @@ from smbfuse.vfs.changes import Changes
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.entries import Entries
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Folder, Node
+from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.lookup import Lookup, is_server_root, make_root
 from smbfuse.vfs.mfsymlinks import MfSymlinkSource
 from smbfuse.vfs.modes import allowed
@@ -41,6 +41,7 @@ from smbfuse.vfs.posix import (
     Opened,
     Unsaved,
 )
+from smbfuse.vfs.remote import RemoteChanges
 from smbfuse.vfs.removal import Removal
 from smbfuse.vfs.setattr import AttributeChanges
 from smbfuse.vfs.space import SpaceCache
@@ -97,27 +98,26 @@ class Filesystem:
             raise refused
 
     async def _start(self) -> None:
-        self._nodes = NodeTable(await make_root(self._source, self._view), self)
-        self._files = OpenFiles(self._nodes, self._blocks, self._cache, self._lifetimes, self._spawn, self._kernel)
-        self._entries = Entries(self._nodes, self._files, self._view, self._lifetimes)
-        self._directories = OpenDirectories(
-            self._nodes, self._absent, self._lifetimes, self._cache.close_timeout_s, self._spawn, self._entries.of
+        absent, lifetimes, spawn = self._absent, self._lifetimes, self._spawn
+        self._nodes = nodes = NodeTable(await make_root(self._source, self._view), self)
+        self._files = OpenFiles(nodes, self._blocks, self._cache, lifetimes, spawn, self._kernel)
+        self._entries = Entries(nodes, self._files, self._view, lifetimes)
+        self._directories = directories = OpenDirectories(
+            nodes, absent, lifetimes, self._cache.close_timeout_s, spawn, self._entries.of
         )
-        self._speculation = Speculation(
-            self._nodes, self._directories, self._files, self._blocks, self._lifetimes, self._spawn
-        )
+        self._speculation = Speculation(nodes, directories, self._files, self._blocks, lifetimes, spawn)
+        remote = RemoteChanges(nodes, absent, lifetimes, directories, self._kernel, spawn)
         self._lookup = Lookup(
-            self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories, self._speculation
+            self._source, self._view, nodes, absent, lifetimes, directories, self._speculation, remote.watch
         )
-        names = Namespace(self._nodes, self._absent, self._files, self._directories, self._lookup, self._speculation)
-        self._removal = Removal(self._nodes, names, self._files, self._directories, self._spawn)
-        self._attributes = AttributeChanges(self._nodes, self._files, self._lookup, self._view)
-        self._changes = Changes(
-            self._nodes, names, self._files, self._removal, self._attributes, self._view, self._spawn
-        )
-        self._xattrs = ExtendedAttributes(self._nodes, self._view, self.getattr, self._attributes.apply)
-        if self._source.whole_server:
+        names = Namespace(nodes, absent, self._files, directories, self._lookup, self._speculation)
+        self._removal = Removal(nodes, names, self._files, directories, spawn)
+        self._attributes = AttributeChanges(nodes, self._files, self._lookup, self._view)
+        self._changes = Changes(nodes, names, self._files, self._removal, self._attributes, self._view, spawn)
+        self._xattrs = ExtendedAttributes(nodes, self._view, self.getattr, self._attributes.apply)
+        if not isinstance(nodes.root, ShareRoot):
             return
+        remote.watch(nodes.root)
         # An `ls` that follows finds this listing; and a mount whose root cannot be listed is none.
         self._directories.release(await self._directories.open(self._nodes.root))
         if self._nodes.root.asked.at == -math.inf:

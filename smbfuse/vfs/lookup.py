@@ -3,7 +3,7 @@
 import errno as posix
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -62,7 +62,9 @@ class Lookup:
         lifetimes: Lifetimes,
         directories: OpenDirectories,
         speculation: Speculation,
+        connected: Callable[[ShareRoot], None],
     ) -> None:
+        """`connected` hears of each share of a server that is asked for."""
         self._source = source
         self._view = view
         self._nodes = nodes
@@ -70,6 +72,7 @@ class Lookup:
         self._lifetimes = lifetimes
         self._directories = directories
         self._speculation = speculation
+        self._connected = connected
         self.hits = 0
         self.misses = 0
 
@@ -234,6 +237,7 @@ class Lookup:
             self._nodes.detach(root, key)
         made = _share_root(self._nodes.own_number(), root, key, pack(asked, 0, stat, name), share, self._view)
         self._nodes.adopt(root, made)
+        self._connected(made)
         return made
 
     async def connected_shares(self, root: Folder) -> "SharesSnapshot":

@@ -223,6 +223,8 @@ class Namespace:
     def _note(self, place: Place, *, appeared: bool = False) -> None:
         number = self._nodes.ask(-math.inf).number
         self._nodes.recent.note(place.folder, place.key, number)
+        self._nodes.recent.echoes.note((place.folder.ino, place.key))
+        self._nodes.recent.echoes.note(place.folder.ino)
         self._directories.changed(place.folder, place.key, number, appeared=appeared)
         if place.folder.aliases is not None:
             place.folder.aliases.pop(place.shown, None)

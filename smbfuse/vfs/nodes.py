@@ -106,10 +106,8 @@ class NodeTable:
         """Return the key under which `name` is kept in a folder, and the node that is known there."""
         key = names.key(name)
         node = folder.children.get(key)
-        if node is not None and self.spelling(node, folder, key) != name:
-            twin = folder.children.get(TWIN + name)
-            if twin is not None:
-                return TWIN + name, twin
+        if node is not None and self.spelling(node, folder, key) != name and TWIN + name in folder.children:
+            return TWIN + name, folder.children[TWIN + name]
         return key, node
 
     def certain(self, folder: Folder, key: str, node: Node, name: str, shown: bytes) -> bool:
@@ -176,6 +174,7 @@ class NodeTable:
         known = node.known()
         asked = Asked(next(self._questions), known.asked.at if at is None else at)
         node.record = pack(asked, known.generation, stat if at is None else refined(stat, known.stat), known.name)
+        self.recent.echoes.note(node.ino)
 
     def doubt(self, node: Node) -> None:
         """Have a node's attributes asked for again: we have changed them and do not know how."""

@@ -2,15 +2,21 @@
 
 A question about a name may be sent, the name be removed by us, and the question be answered from before. Attributes are
 safe from that by their own number (see `attrs`); a name that is gone has no record to keep one in, so it is kept here,
-and the path to a folder's names is changed by a rename of any folder above it.
+and the path to a folder's names is changed by a rename of any folder above it. A server that tells of changes tells
+ours as well: `Echoes` knows them.
 """
 
+import math
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Final
+
+import trio
 
 from smbfuse.vfs.inode import Folder
 
 NAMES_MAX: Final = 4096  # far more than there are changes during any one question
+ECHO_S: Final = 3.0  # after a change of ours in which the server tells it: Samba sets a write time up to 2 s later
 
 
 class RecentChanges:
@@ -19,6 +25,7 @@ class RecentChanges:
     def __init__(self, most: int = NAMES_MAX) -> None:
         self._most = most
         self._names: OrderedDict[tuple[int, str], int] = OrderedDict()
+        self.echoes = Echoes()
         self._forgotten = 0  # the newest change that is no longer known
 
     def note(self, folder: Folder, key: str, number: int) -> None:
@@ -45,3 +52,22 @@ class RecentChanges:
                 return True
             at = at.parent
         return False
+
+
+class Echoes:
+    """What was changed here a moment ago: names by folder and key, files by inode."""
+
+    def __init__(self) -> None:
+        self._until: OrderedDict[Hashable, float] = OrderedDict()
+
+    def note(self, what: Hashable) -> None:
+        """Begin the moment of a change, or begin it anew."""
+        now = trio.current_time()
+        self._until[what] = now + ECHO_S
+        self._until.move_to_end(what)
+        while next(iter(self._until.values())) <= now:
+            self._until.popitem(last=False)
+
+    def until(self, *whats: Hashable) -> float:
+        """Return when the moment of the last of these changes is over; -inf: nothing of it is known."""
+        return max((self._until.get(what, -math.inf) for what in whats), default=-math.inf)

@@ -1,0 +1,210 @@
+"""What others change, as the server tells it: let go of exactly that before its time is over, here and in the kernel.
+
+A share is watched from its root on where names, attributes or listings are believed for longer than a few seconds;
+for less it is not worth the messages. Nothing lasts longer because it is watched: a server may tell late, or not all.
+What is told of a name that nobody here knows is nothing to us. What is told as "anything", after a lost connection too,
+means all that is known of the share.
+
+The server tells what we have changed ourselves as well. So what is told of a name, or of a file, that was changed here
+a moment ago waits until the moment is over, and is dropped if something newer is known by then: a change of our own
+costs no listing, and another's at the same moment is seen a moment later.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import trio
+
+from smbfuse.errors import ConnectionLost, SmbError, Timeout
+from smbfuse.share import Features, Happened, Notice, Watch
+from smbfuse.vfs.attrs import AbsentNames, Lifetimes
+from smbfuse.vfs.blocks import Spawn
+from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.directory import OpenDirectories
+from smbfuse.vfs.inode import Folder, Node, ShareRoot
+from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.posix import KernelCache
+from smbfuse.vfs.recent import ECHO_S
+
+log = logging.getLogger(__name__)
+
+PAUSE_S: Final = 10.0  # between two attempts to watch where there is no connection
+CHUNK: Final = 256  # nodes doubted before other tasks get their turn
+VERIFIED_MAX: Final = 64  # folders asked for by name after "anything" was told
+
+
+class _Waiting(NamedTuple):
+    """What was told of a name that we have changed ourselves."""
+
+    root: ShareRoot
+    notice: Notice
+    at: float
+
+
+class RemoteChanges:
+    """Watches the shares of a mount."""
+
+    def __init__(
+        self,
+        nodes: NodeTable,
+        absent: AbsentNames,
+        lifetimes: Lifetimes,
+        directories: OpenDirectories,
+        kernel: KernelCache,
+        spawn: Spawn,
+    ) -> None:
+        self._nodes = nodes
+        self._absent = absent
+        self._lifetimes = lifetimes
+        self._directories = directories
+        self._kernel = kernel
+        self._spawn = spawn
+        self._worth_it = max(lifetimes.attributes_s, lifetimes.listing_s) > ECHO_S
+        self._waiting: dict[tuple[int, str], _Waiting] = {}
+        self._ticking = False
+
+    def watch(self, root: ShareRoot) -> None:
+        """Begin to watch a share, if that is worth it and to be had."""
+        if self._worth_it and Features.NOTIFY in root.share.features:
+            self._spawn(self._watch, root)
+
+    async def _watch(self, root: ShareRoot) -> None:
+        watch: Watch | None = None
+        try:
+            while True:
+                try:
+                    if watch is None:
+                        watch = await root.share.watch("")
+                        notices: Sequence[Notice] = [Notice(Happened.ANYTHING)]  # what was asked for before it
+                    else:
+                        notices = await watch.notices()
+                except (ConnectionLost, Timeout) as error:
+                    log.debug("share=%s not watched now: %s", root.share.name, error)
+                    await trio.sleep(PAUSE_S)
+                    continue
+                for notice in notices:
+                    await self._take(root, notice)
+        except SmbError as error:
+            log.info("share=%s not watched any longer: %s", root.share.name, error)
+            await self._doubt_all(root)
+        finally:
+            if watch is not None:
+                await watch.aclose()
+
+    async def _take(self, root: ShareRoot, notice: Notice) -> None:
+        if notice.what is Happened.ANYTHING:
+            await self._doubt_all(root)
+            return
+        if notice.what is Happened.RENAMED:
+            self._hear(_Waiting(root, Notice(Happened.REMOVED, notice.old_path), trio.current_time()))
+            notice = Notice(Happened.ADDED, notice.path)
+        self._hear(_Waiting(root, notice, trio.current_time()))
+
+    # -- one name
+
+    def _hear(self, told: _Waiting) -> None:
+        root, notice, _ = told
+        folder, name = self._folder_of(root, notice.path)
+        if folder is None or root.names.key(name) in root.hidden:
+            return
+        key, node = self._nodes.find(folder, root.names, name)
+        echoes = self._nodes.recent.echoes.until((folder.ino, key), *(() if node is None else (node.ino,)))
+        if echoes > trio.current_time():
+            before = self._waiting.get((folder.ino, key))
+            if before is not None and notice.what is Happened.MODIFIED:
+                told = told._replace(notice=before.notice)  # that the name has come or gone is not to be forgotten
+            self._waiting[folder.ino, key] = told
+            if not self._ticking:
+                self._ticking = True
+                self._spawn(self._tick)
+        elif node is None or node.asked.at <= told.at:
+            self._let_go(root, folder, name, key, node, notice.what)
+
+    def _folder_of(self, root: ShareRoot, path: str) -> tuple[Folder | None, str]:
+        """Return the folder of a path, None if nothing is known of it here, and the name in it."""
+        *above, name = path.split("/")
+        at: Folder = root
+        for part in above:
+            _, node = self._nodes.find(at, root.names, part)
+            if not isinstance(node, Folder):
+                return None, name
+            at = node
+        return at, name
+
+    def _let_go(self, root: ShareRoot, folder: Folder, name: str, key: str, node: Node | None, what: Happened) -> None:
+        """Believe no longer what is known of one name, or of the attributes of what it stands for."""
+        shown = root.names.shown(name)
+        if what is Happened.MODIFIED:
+            if node is not None:
+                self._doubt(node)
+            else:
+                self._directories.told(folder, shown, there=None)
+            return
+        self._directories.told(folder, shown, there=what is Happened.ADDED)
+        self._nodes.recent.note(folder, key, self._nodes.ask(-math.inf).number)
+        if missing := self._absent.appeared(folder.ino, key):
+            self._nodes.observer.name_gone(folder, key, missing)
+        if node is not None:
+            self._nodes.doubt_name(folder, key)
+            if isinstance(node, Folder):
+                self._spawn(self._verify, [node])
+        self._doubt(folder)
+
+    def _doubt(self, node: Node) -> None:
+        if node.asked.at > -math.inf:
+            self._nodes.doubt(node)
+            self._kernel.invalidate_inode(node.ino, True)
+
+    async def _tick(self) -> None:
+        """Come back to what has waited, as soon as the moment of our own change is over."""
+        try:
+            while self._waiting:
+                await trio.sleep(ECHO_S)
+                waiting, self._waiting = self._waiting, {}
+                for told in waiting.values():
+                    self._hear(told)
+        finally:
+            self._ticking = False
+
+    # -- everything
+
+    async def _doubt_all(self, root: ShareRoot) -> None:
+        """Believe nothing of a share any longer; what is not believed any more anyhow is left alone."""
+        root.believed_from = self._nodes.ask(-math.inf).number
+        folders: list[Folder] = []
+        for number, node in enumerate(_all_in(root), 1):
+            if isinstance(node, Folder):
+                self._directories.outgrow(node)
+                for key, spellings in self._absent.forget(node.ino):
+                    self._nodes.observer.name_gone(node, key, spellings)
+            if self._lifetimes.left(node.asked.at, trio.current_time()) > 0 and not self._nodes.nameless(node):
+                if isinstance(node, Folder):
+                    folders.append(node)
+                elif node.parent is not None:
+                    self._nodes.doubt_name(node.parent, node.key)
+                self._doubt(node)
+                self._kernel.invalidate_inode(node.ino, True)
+            if number % CHUNK == 0:
+                await trio.lowlevel.checkpoint()
+        self._spawn(self._verify, [folder for folder in folders if folder is not root][:VERIFIED_MAX])
+
+    async def _verify(self, folders: Sequence[Folder]) -> None:
+        """Ask for folders by name: the kernel was not told to, and goes on to believe what it knows of them."""
+        for folder in folders:
+            try:
+                stat, asked = await by_path(self._nodes, folder, lambda share, path: share.stat(path))
+                self._nodes.refresh(folder, stat, asked)
+            except SmbError as error:
+                log.debug("folder=%r may have gone: %s", folder.name, error)
+
+
+def _all_in(folder: Folder) -> Iterator[Node]:
+    """Yield a folder and what is known below it, as each folder is when its turn comes."""
+    yield folder
+    for node in list(folder.children.values()):
+        if isinstance(node, Folder):
+            yield from _all_in(node)
+        else:
+            yield node

@@ -1,0 +1,311 @@
+"""Changes that others make, told by the server: what is let go of, what is left alone, and that ours cost nothing."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from smbfuse.config import Cache, CacheMode
+from smbfuse.errors import SmbError
+from smbfuse.share import Features
+from smbfuse.status import NtStatus, error
+from smbfuse.vfs.recent import ECHO_S
+from tests.support.mem_share import MemShare
+from tests.vfs.mounted import Mount, Mounted
+from tests.vfs.test_changes import make, rename
+from tests.vfs.test_removal import unlink
+
+LONG = Cache(attributes_s=600.0, directories_s=600.0)
+
+
+def watched_share() -> MemShare:
+    return MemShare(features=Features.NOTIFY)
+
+
+async def settled(mounted: Mounted) -> None:
+    """Let what was told be taken in."""
+    await wait_all_tasks_blocked()
+    mounted.kernel.entries.clear()
+    mounted.kernel.inodes.clear()
+
+
+async def calls(share: MemShare) -> tuple[int, int]:
+    await wait_all_tasks_blocked()
+    return share.calls["stat"], share.calls["open_directory"]
+
+
+@pytest.mark.parametrize(
+    "features, cache, watched",
+    [
+        (Features.NOTIFY, LONG, True),
+        (Features.NOTIFY, Cache(mode=CacheMode.LOOSE), True),
+        (Features.NOTIFY, Cache(attributes_s=0.0, directories_s=60.0), True),
+        (Features.NOTIFY, Cache(), False),
+        (Features.NOTIFY, Cache(mode=CacheMode.NONE, attributes_s=600.0), False),
+        (Features.NONE, LONG, False),
+    ],
+)
+async def test_a_share_is_watched_where_that_is_worth_it_and_to_be_had(
+    mount: Mount, features: Features, cache: Cache, watched: bool
+) -> None:
+    share = MemShare(features=features)
+    await mount(share, cache=cache)
+    assert [watch.path for watch in share.watches] == [""] * watched
+
+
+async def test_every_share_of_a_server_that_is_used_is_watched(mount: Mount) -> None:
+    share, unused = MemShare("a", features=Features.NOTIFY), MemShare("b", features=Features.NOTIFY)
+    share.add("d/f")
+    mounted = await mount(share, unused, cache=LONG, whole_server=True)
+    await mounted.names("a/d")
+    await wait_all_tasks_blocked()
+    assert (len(share.watches), len(unused.watches)) == (1, 0)
+    share.add("d/g")
+    await wait_all_tasks_blocked()
+    assert await mounted.names("a/d") == [b".", b"..", b"f", b"g"]
+
+
+async def test_a_new_name_is_seen_at_once(mount: Mount) -> None:
+    share = watched_share()
+    share.add("d/f")
+    mounted = await mount(share, cache=LONG)
+    assert await mounted.names("d") == [b".", b"..", b"f"]
+    assert await mounted.ino("d/new") == 0
+    share.add("d/new")
+    await wait_all_tasks_blocked()
+    assert (await mounted.ino("d"), b"new") in mounted.kernel.entries
+    assert await mounted.ino("d/new") != 0
+    assert await mounted.names("d") == [b".", b"..", b"f", b"new"]
+
+
+async def test_a_name_that_went_is_gone_at_once(mount: Mount) -> None:
+    share = watched_share()
+    share.add("d/f")
+    share.add("d/g")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    share.disk.remove("d/f")
+    await wait_all_tasks_blocked()
+    assert (await mounted.ino("d"), b"f") in mounted.kernel.entries
+    assert await mounted.ino("d/f") == 0
+    assert await mounted.names("d") == [b".", b"..", b"g"]
+
+
+async def test_a_rename_is_both(mount: Mount) -> None:
+    share = watched_share()
+    share.add("d/f", b"data")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    assert await mounted.ino("d/g") == 0
+    share.disk.rename("d/f", "d/g")
+    await wait_all_tasks_blocked()
+    assert await mounted.ino("d/f") == 0
+    assert (await mounted.find("d/g")).stat.size == 4
+    assert await mounted.names("d") == [b".", b"..", b"g"]
+
+
+async def test_new_content_is_seen_at_once_and_costs_no_listing(mount: Mount) -> None:
+    share = watched_share()
+    share.add("d/f", b"old")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    assert await mounted.read_all("d/f") == b"old"
+    _, listings = await calls(share)
+    share.write("d/f", b"newer")
+    await wait_all_tasks_blocked()
+    assert (await mounted.ino("d/f"), True) in mounted.kernel.inodes
+    assert (await mounted.find("d/f")).stat.size == 5
+    assert await mounted.read_all("d/f") == b"newer"
+    await mounted.names("d")
+    assert (await calls(share))[1] == listings
+
+
+async def test_exactly_what_changed_is_let_go_of(mount: Mount) -> None:
+    share = watched_share()
+    for path in ("d/f", "d/g", "e/f", "e/sub/x"):
+        share.add(path)
+    mounted = await mount(share, cache=LONG)
+    for folder in ("", "d", "e", "e/sub"):
+        await mounted.names(folder)
+    await settled(mounted)
+    before = await calls(share)
+    share.disk.remove("d/f")
+    await wait_all_tasks_blocked()
+    d = await mounted.ino("d")
+    assert mounted.kernel.entries == [(d, b"f")]
+    assert {ino for ino, _ in mounted.kernel.inodes} == {d}
+    for path in ("d/g", "e/f", "e/sub/x"):
+        await mounted.find(path)
+    for folder in ("e", "e/sub", "d", "d"):
+        await mounted.names(folder)
+    stats, listings = await calls(share)
+    assert listings - before[1] == 1
+    assert stats - before[0] <= 1  # of the folder, whose times have changed
+
+
+async def test_a_thousand_changed_names_cost_one_listing_of_each_changed_folder(mount: Mount) -> None:
+    share = watched_share()
+    for number in range(1000):
+        share.add(f"{number % 10}/f{number}")
+    mounted = await mount(share, cache=LONG)
+    for folder in ("", *map(str, range(10))):
+        await mounted.names(folder)
+    before = share.calls["open_directory"]
+    for number in range(1000):
+        if number % 10 < 7:
+            share.disk.rename(f"{number % 10}/f{number}", f"{number % 10}/g{number}")
+    await wait_all_tasks_blocked()
+    for _ in range(2):
+        for number in range(10):
+            names = await mounted.names(str(number))
+            assert len(names) == 102
+            assert all(name[:1] == (b"g" if number < 7 else b"f") for name in names[2:])
+    assert share.calls["open_directory"] - before == 7
+
+
+async def test_a_folder_is_not_taken_from_who_works_in_it_but_asked_for(mount: Mount) -> None:
+    share = watched_share()
+    share.add_folder("d/gone")
+    share.add("d/stays/f")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    folder = share.disk.node("d/stays")
+    share.disk.remove("d/gone")
+    await wait_all_tasks_blocked()
+    folder.attributes |= 2
+    share.disk.stirred.stir()
+    await wait_all_tasks_blocked()
+    told = {name for _, name in mounted.kernel.entries}
+    assert b"gone" in told
+    assert b"stays" not in told
+
+
+async def test_what_was_missed_may_be_anything(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.add("d/f", b"1")
+    share.add("d/sub/g", b"1")
+    mounted = await mount(share, cache=LONG)
+    for folder in ("", "d", "d/sub"):
+        await mounted.names(folder)
+    assert await mounted.ino("d/new") == 0
+    share.watches[0].overflowed = True
+    share.disk.write("d/sub/g", b"22")
+    share.disk.write("d/f", b"22")
+    share.disk.remove("d/f")
+    share.add("d/new")
+    await trio.sleep(1)
+    assert await mounted.ino("d/f") == 0
+    assert await mounted.ino("d/new") != 0
+    assert (await mounted.find("d/sub/g")).stat.size == 2
+    assert await mounted.names("d") == [b".", b"..", b"sub", b"new"]
+    assert b"sub" not in {name for _, name in mounted.kernel.entries}
+
+
+async def test_a_lost_connection_is_survived(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.add("d/f")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    share.lose_connection()
+    share.add("d/g")
+    await trio.sleep(60)
+    assert await mounted.names("d") == [b".", b"..", b"f", b"g"]
+    share.add("d/h")
+    await wait_all_tasks_blocked()
+    assert await mounted.names("d") == [b".", b"..", b"f", b"g", b"h"]
+
+
+@pytest.mark.parametrize("when", ["watch", "notices"])
+async def test_a_refusal_ends_the_watch_and_nothing_else(mount: Mount, autojump_clock: MockClock, when: str) -> None:
+    share = watched_share()
+    share.add("d/f")
+    refused: SmbError = error(NtStatus.NOT_SUPPORTED, "NOTIFY")
+    share.fail(when, refused)
+    mounted = await mount(share, cache=LONG)
+    assert await mounted.names("d") == [b".", b"..", b"f"]
+    await trio.sleep(60)
+    assert not any(watch.open for watch in share.watches)
+
+
+# -- our own changes
+
+
+async def test_our_own_changes_cost_no_listing_and_no_question(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.add("d/f")
+    mounted = await mount(share, cache=LONG)
+    await make(mounted, "d/ours")
+    await mounted.names("d")
+    await settled(mounted)
+    before = await calls(share)
+    await wait_all_tasks_blocked()
+    for _ in range(3):
+        assert await mounted.names("d") == [b".", b"..", b"f", b"ours"]
+        await mounted.find("d/ours")
+    assert (await calls(share))[1] == before[1]
+    assert mounted.kernel.entries == []
+
+
+async def test_no_echo_ever_costs_a_listing(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.add("d/f")
+    mounted = await mount(share, cache=LONG)
+    await make(mounted, "d/a")
+    await make(mounted, "d/b")
+    await rename(mounted, "d/a", "d/c")
+    await unlink(mounted, "d/b")
+    await mounted.names("d")
+    _, listings = await calls(share)
+    for _ in range(5):
+        await trio.sleep(ECHO_S)
+        assert await mounted.names("d") == [b".", b"..", b"f", b"c"]
+    assert (await calls(share))[1] == listings
+
+
+async def test_what_another_does_right_after_us_is_seen_a_moment_later(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.add_folder("d")
+    mounted = await mount(share, cache=LONG)
+    await make(mounted, "d/ours")
+    await mounted.names("d")
+    await wait_all_tasks_blocked()
+    share.write("d/ours", b"theirs")
+    await trio.sleep(2 * ECHO_S + 1)
+    assert (await mounted.find("d/ours")).stat.size == 6
+    await make(mounted, "d/more")
+    await mounted.names("d")
+    await wait_all_tasks_blocked()
+    share.disk.remove("d/more")
+    await trio.sleep(2 * ECHO_S + 1)
+    assert await mounted.ino("d/more") == 0
+    assert await mounted.names("d") == [b".", b"..", b"ours"]
+
+
+async def test_that_a_name_came_right_after_we_removed_it_is_not_forgotten_over_its_content(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = watched_share()
+    share.add("d/f")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    await unlink(mounted, "d/f")
+    await wait_all_tasks_blocked()
+    share.add("d/f")
+    await wait_all_tasks_blocked()
+    share.write("d/f", b"theirs")
+    await trio.sleep(2 * ECHO_S + 1)
+    assert (await mounted.find("d/f")).stat.size == 6
+
+
+async def test_names_that_were_hidden_here_are_nobodys(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.add("d/f", b"data")
+    mounted = await mount(share, cache=LONG)
+    opened = await mounted.fs.open(await mounted.ino("d/f"), 0)
+    await unlink(mounted, "d/f")
+    await mounted.names("d")
+    _, listings = await calls(share)
+    await trio.sleep(3 * ECHO_S)
+    assert await mounted.names("d") == [b".", b".."]
+    assert (await calls(share))[1] == listings
+    assert bytes(await mounted.fs.read(opened.fh, 0, 10)) == b"data"
+    await mounted.fs.release(opened.fh)
