@@ -245,6 +245,7 @@ class Connection:
     async def _write(self) -> None:
         while True:
             # No await between asking the engine and clearing the event, or work would be slept over.
+            self.engine.flow.now = trio.current_time()
             pdus = self.engine.outgoing()
             if not pdus:
                 self._idle.set()
@@ -358,7 +359,9 @@ class Connection:
 
     def _received(self, count: int) -> None:
         self.bytes_received += count
-        self.liveness.received(trio.current_time())
+        now = trio.current_time()
+        self.liveness.received(now)
+        self.engine.flow.now = now
 
     def _note_owner(self, prefix: memoryview) -> None:
         if len(prefix) < 4:

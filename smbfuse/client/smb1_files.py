@@ -66,7 +66,7 @@ class Smb1File:
         tree = self._tree
         length = min(length, tree.largest_read)
         with self._handle as fid:
-            reply = await tree.perform_one(tree.submit(read_request(tree, fid, offset, length), bulk=True))
+            reply = await tree.perform_one(tree.submit(read_request(tree, fid, offset, length), moves=length))
         if reply.status == NtStatus.END_OF_FILE:
             return memoryview(b"")
         if reply.status not in (NtStatus.SUCCESS, NtStatus.BUFFER_OVERFLOW):
@@ -93,7 +93,7 @@ class Smb1File:
         if not large_files and offset + length > SHORT_OFFSETS_END:
             raise too_far("the server writes no more than 4 GiB of a file")
         with self._handle as fid:
-            exchange = tree.submit(Write(fid, offset, length, large_files), payload=data, bulk=True)
+            exchange = tree.submit(Write(fid, offset, length, large_files), payload=data, moves=length)
             reply = await tree.perform_one(exchange)
         if reply.status != NtStatus.SUCCESS:
             raise status.error(reply.status, "WRITE_ANDX", self.path)

@@ -150,6 +150,7 @@ class Smb1Tree:
             write=self.largest_write,
             transact=PAGE_SIZE,
             in_flight=max(1, self.engine.window.capacity),
+            request=self.engine.flow.request,
         )
 
     def has(self, capability: Capabilities) -> bool:
@@ -241,10 +242,10 @@ class Smb1Tree:
         return "\\" + path.replace("/", "\\")
 
     def submit(
-        self, *chain: Message, payload: Sequence[Buffer] = (), bulk: bool = False, urgent: bool = False
+        self, *chain: Message, payload: Sequence[Buffer] = (), moves: int = 0, urgent: bool = False
     ) -> Smb1Exchange:
         """Queue one command or one chain of this tree and have it sent; nobody need wait for it."""
-        exchange = self.engine.submit(chain, tree=self.tree, payload=payload, bulk=bulk, urgent=urgent)
+        exchange = self.engine.submit(chain, tree=self.tree, payload=payload, moves=moves, urgent=urgent)
         self.connection.post()
         return exchange
 

@@ -75,9 +75,10 @@ class Smb2Share:
     def limits(self) -> Limits:
         # Asked for with each open file, and seldom another than the last time.
         in_flight = max(1, self.tree.engine.window.capacity)
-        if self._limits is None or self._limits.in_flight != in_flight:
+        request = self.tree.engine.flow.request
+        if self._limits is None or self._limits.in_flight != in_flight or self._limits.request != request:
             sizes = self.tree.sizes
-            self._limits = Limits(sizes.read, sizes.write, min(sizes.transact, PAGE_SIZE), in_flight)
+            self._limits = Limits(sizes.read, sizes.write, min(sizes.transact, PAGE_SIZE), in_flight, request)
         return self._limits
 
     @property

@@ -201,8 +201,12 @@ class Supervisor:
             self._outage.failed(now, waiting=self._waiting > 0)  # it bore nothing: the outage goes on
         self._enter(State.LOST)
         if not self._keeping:
-            self._keeping = True
-            self._nursery.start_soon(self._keep)
+            try:
+                self._nursery.start_soon(self._keep)
+            except RuntimeError:  # the nursery is closed: the mount has ended without its farewell
+                log.debug("nobody is left to dial for")
+            else:
+                self._keeping = True
 
     def _down(self, outage: Outage) -> ConnectionLost:
         reason = f": {self.last_error}" if self.last_error is not None else ""

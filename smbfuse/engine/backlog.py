@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from smbfuse.engine.credits import Window
+from smbfuse.engine.flow import Flow
 from smbfuse.engine.smb2_exchange import Smb2Exchange
 from smbfuse.errors import ProtocolError
 
@@ -50,8 +51,8 @@ class Backlog:
         for queue in (self._urgent, self._small, self._bulk):
             queue.clear()
 
-    def take(self, window: Window, cost_of: Callable[[Smb2Exchange], int]) -> Smb2Exchange | None:
-        """Take out the exchange that leaves next; None if the window admits none.
+    def take(self, window: Window, flow: Flow, cost_of: Callable[[Smb2Exchange], int]) -> Smb2Exchange | None:
+        """Take out the exchange that leaves next; None if the window admits none, or the flow no bulk one.
 
         An exchange that costs more than the whole window, with nothing in flight that could widen it, is finished
         with an error: it would wait for ever.
@@ -61,6 +62,8 @@ class Backlog:
         for queue in (self._urgent, *turns):
             while queue:
                 exchange = queue[0]
+                if exchange.bulk and not flow.open:
+                    break
                 cost = cost_of(exchange)
                 if window.admits(cost, urgent=exchange.urgent, bulk=exchange.bulk and not overdue):
                     self._note_turn(queue)

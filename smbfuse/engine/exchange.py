@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from smbfuse.engine.flow import Flow
 from smbfuse.errors import SmbError
 from smbfuse.wire.record import Buffer
 
@@ -70,6 +71,11 @@ class EngineStatistics:
 
 class Engine(Protocol):
     """The face of `Smb1Engine` and `Smb2Engine` towards the connection."""
+
+    @property
+    def flow(self) -> Flow:
+        """What bounds reads and writes on their way; the connection sets its `now` before each call below."""
+        ...
 
     def outgoing(self) -> Sequence[Sequence[Buffer]]:
         """Return the PDUs that may leave now, each a list of buffers that begins with its session header.

@@ -19,6 +19,7 @@ from typing import Final
 
 from smbfuse.engine.credits import Window
 from smbfuse.engine.exchange import EngineStatistics, Exchange
+from smbfuse.engine.flow import Departure, Flow
 from smbfuse.engine.protect import Smb1Protection
 from smbfuse.engine.smb1_exchange import NO_TREE, Oplocks, Reply, Smb1Exchange, Tree
 from smbfuse.engine.transactions import Assembly, Request, cut
@@ -56,12 +57,13 @@ _RESERVE_FROM: Final = 4  # places in the window from which one is kept for an E
 class _Pending:
     """An exchange on its way: its multiplex id, and the number that its response is signed with."""
 
-    __slots__ = ("exchange", "mid", "sequence")
+    __slots__ = ("departure", "exchange", "mid", "sequence")
 
-    def __init__(self, exchange: Smb1Exchange, mid: int, sequence: int | None) -> None:
+    def __init__(self, exchange: Smb1Exchange, mid: int, departure: Departure) -> None:
         self.exchange = exchange
         self.mid = mid
-        self.sequence = sequence
+        self.departure = departure
+        self.sequence: int | None = None
 
 
 class Smb1Engine:
@@ -74,6 +76,7 @@ class Smb1Engine:
     def __init__(self, *, pid: int) -> None:
         """Begin a connection; `pid` (16 bits) is told to the server as ours, in every request."""
         self.window = Window(1)
+        self.flow = Flow()
         self.strings: Strings = OEM
         self.flags2 = int(Flags2.LONG_NAMES)
         self.uid = NO_UID
@@ -127,17 +130,18 @@ class Smb1Engine:
         *,
         tree: Tree = NO_TREE,
         payload: Sequence[Buffer] = (),
-        bulk: bool = False,
+        moves: int = 0,
         urgent: bool = False,
     ) -> Smb1Exchange:
         """Queue one command, or several as an AndX chain; return the exchange to wait for.
 
-        `payload` is what the last command's data block goes on with; it is sent from where it lies.
+        `payload` is what the last command's data block goes on with; it is sent from where it lies. `moves` is how many
+        bytes a read or write may move: these queue by themselves.
         Raises NotFound for a name that the server's code page cannot spell.
         """
         message = encode_message(self._header(chain[0].command, tree), chain, self.strings)
         commands = [part.command for part in chain]
-        return self._queue(message, commands, payload=payload, bulk=bulk, urgent=urgent)
+        return self._queue(message, commands, payload=payload, moves=moves, urgent=urgent)
 
     def transact(self, request: Request, *, tree: Tree, standing: bool = False) -> Smb1Exchange:
         """Queue a transaction, in as many messages as the server's buffer asks for. Its only reply has the whole.
@@ -192,11 +196,11 @@ class Smb1Engine:
         commands: Sequence[int],
         *,
         payload: Sequence[Buffer] = (),
-        bulk: bool = False,
+        moves: int = 0,
         urgent: bool = False,
     ) -> Smb1Exchange:
         self._sequence += 1
-        exchange = Smb1Exchange(self._sequence, message, commands, payload=payload, bulk=bulk, urgent=urgent)
+        exchange = Smb1Exchange(self._sequence, message, commands, payload=payload, moves=moves, urgent=urgent)
         self._queue_of(exchange).append(exchange)
         return exchange
 
@@ -215,7 +219,8 @@ class Smb1Engine:
             pending.exchange.later = []
         self._continued.clear()
         while (exchange := self._admitted()) is not None:
-            pending = _Pending(exchange, self._free_mid(), None)
+            sent = len(exchange.message) + sum(map(len, exchange.payload))
+            pending = _Pending(exchange, self._free_mid(), self.flow.leave(exchange.moves, sent))
             self._pending[pending.mid] = pending
             self.window.take(1, standing=exchange.standing)
             exchange.sent = True
@@ -228,6 +233,8 @@ class Smb1Engine:
         """Take the next exchange that may leave out of its queue."""
         turns = (self._bulk, self._small) if self._bulk_turn else (self._small, self._bulk)
         for queue in (self._urgent, *turns):
+            if queue is self._bulk and not self.flow.open:
+                continue
             if queue and self.window.admits(1, urgent=queue[0].urgent, bulk=queue[0].bulk):
                 self._bulk_turn = queue is self._small
                 return queue.popleft()
@@ -304,13 +311,13 @@ class Smb1Engine:
             status = from_dos(status)
         blocks = decode_chain(pdu, command)
         if pending.exchange.assembly is not None:
-            self._take_part(pending, pending.exchange.assembly, Reply(status, blocks[0], uid, tid))
+            self._take_part(pending, pending.exchange.assembly, Reply(status, blocks[0], uid, tid), len(pdu))
             return
         if [block.command for block in blocks] != list(pending.exchange.commands[: len(blocks)]):
             raise ProtocolError(f"an answer to {pending.exchange.label} with other commands in its chain")
         # The header's status is that of the last command executed; those before it succeeded.
         replies = [Reply(0, block, uid, tid) for block in blocks[:-1]]
-        self._complete(pending, [*replies, Reply(status, blocks[-1], uid, tid)])
+        self._complete(pending, [*replies, Reply(status, blocks[-1], uid, tid)], len(pdu))
 
     def lost(self, error: SmbError) -> None:
         """End every exchange with `error`; see `Engine.lost`. Callable again."""
@@ -330,22 +337,23 @@ class Smb1Engine:
         if self.oplocks is not None:
             self.oplocks.lost()
 
-    def _take_part(self, pending: _Pending, assembly: Assembly, reply: Reply) -> None:
-        """Take one message of a transaction's response."""
+    def _take_part(self, pending: _Pending, assembly: Assembly, reply: Reply, received: int) -> None:
+        """Take one message of a transaction's response, of so many bytes."""
         if not reply.block.words:
             # No words: an error, a success without content, or the leave to send the rest of the request.
             if pending.exchange.later and reply.status == NtStatus.SUCCESS:
                 self._continued.append(pending)
                 return
-            self._complete(pending, [reply])
+            self._complete(pending, [reply], received)
             return
         part = TransactionPart.decode_block(reply.block, self.strings)
         if assembly.add(part):
             parameters, data = assembly.result()
-            self._complete(pending, [reply._replace(parameters=parameters, data=data)])
+            self._complete(pending, [reply._replace(parameters=parameters, data=data)], received)
 
-    def _complete(self, pending: _Pending, replies: list[Reply]) -> None:
+    def _complete(self, pending: _Pending, replies: list[Reply], received: int) -> None:
         del self._pending[pending.mid]
+        self.flow.answered(pending.departure, received)
         self.window.answered(1, standing=pending.exchange.standing)
         self.window.granted(1)
         pending.exchange.replies = replies

@@ -54,7 +54,7 @@ class Oplocks(Protocol):
 class Smb1Exchange(Exchange[Reply]):
     """An exchange with what the engine must know of it. For everybody else it is an `Exchange[Reply]`."""
 
-    __slots__ = ("assembly", "bulk", "commands", "later", "message", "payload", "urgent")
+    __slots__ = ("assembly", "bulk", "commands", "later", "message", "moves", "payload", "urgent")
 
     def __init__(
         self,
@@ -63,14 +63,15 @@ class Smb1Exchange(Exchange[Reply]):
         commands: Sequence[int],
         *,
         payload: Sequence[Buffer] = (),
-        bulk: bool = False,
+        moves: int = 0,
         urgent: bool = False,
     ) -> None:
         super().__init__(sequence, "+".join(Command(command).name for command in commands))
         self.message = message
         self.payload = payload  # what the message goes on with, from where it lies
         self.commands = commands
-        self.bulk = bulk
+        self.moves = moves  # bytes that a read or write may move; 0 for what is neither
+        self.bulk = moves > 0
         self.urgent = urgent
         self.later: list[bytearray] = []  # messages to follow when the server asks for them
         self.assembly: Assembly | None = None

@@ -14,6 +14,7 @@ from smbfuse.engine.backlog import Backlog
 from smbfuse.engine.compounds import Compounds
 from smbfuse.engine.credits import Window
 from smbfuse.engine.exchange import EngineStatistics, Exchange
+from smbfuse.engine.flow import Flow
 from smbfuse.engine.protect import PreauthHash, Smb2Protection
 from smbfuse.engine.smb2_exchange import NO_TREE, Pending, Reply, Request, Smb2Exchange, Tree
 from smbfuse.errors import ConnectionLost, DecodeError, ProtocolError, SmbError
@@ -59,6 +60,7 @@ class Smb2Engine:
     def __init__(self, *, max_credits: int, first_message_id: int = 0) -> None:
         """Begin a connection, with one credit. Message id 0 is used up by a multi-protocol NEGOTIATE: begin with 1."""
         self.window = Window(1, reserve=RESERVED_CREDITS)
+        self.flow = Flow()
         self.preauth = PreauthHash()
         self.compounds = Compounds()
         self.session_id = 0
@@ -154,7 +156,7 @@ class Smb2Engine:
         """Return the PDUs that may leave now; see `Engine.outgoing`."""
         pdus = [self._cancel_pdu(pending) for pending in self._cancels if pending.message_id in self._pending]
         self._cancels.clear()
-        while (exchange := self._backlog.take(self.window, self._next_cost)) is not None:
+        while (exchange := self._backlog.take(self.window, self.flow, self._next_cost)) is not None:
             pdus.append(self._pdu(exchange))
         return pdus
 
@@ -213,6 +215,7 @@ class Smb2Engine:
                 exchange,
                 index,
                 message_id,
+                self.flow.leave(request.payload if exchange.bulk else 0, size),
                 cost=cost,
                 extra=extra,
                 guarded=protection is not None,
@@ -330,6 +333,7 @@ class Smb2Engine:
                 pending.cost -= returned
             return
         del self._pending[header.message_id]
+        self.flow.answered(pending.departure, len(element))
         self.window.answered(pending.cost, standing=pending.exchange.standing)
         if header.command == Command.NEGOTIATE or (
             header.command == Command.SESSION_SETUP and header.status == _MORE_PROCESSING

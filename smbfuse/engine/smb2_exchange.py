@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from smbfuse.engine.exchange import Exchange
+from smbfuse.engine.flow import Departure
 from smbfuse.errors import DecodeError
 from smbfuse.wire.record import Buffer
 from smbfuse.wire.smb2.header import RELATED_FILE_ID, Command
@@ -123,6 +124,7 @@ class Pending:
         "async_id",
         "command",
         "cost",
+        "departure",
         "exchange",
         "extra",
         "guarded",
@@ -137,6 +139,7 @@ class Pending:
         exchange: Smb2Exchange,
         index: int,
         message_id: int,
+        departure: Departure,
         *,
         cost: int,
         extra: int,
@@ -148,6 +151,7 @@ class Pending:
         self.index = index
         self.command = exchange.requests[index].command
         self.message_id = message_id
+        self.departure = departure
         self.cost = cost
         self.extra = extra  # credits asked for beyond the cost; negative: fewer
         self.guarded = guarded  # sent after the login: then the session's rules hold for the response

@@ -138,12 +138,13 @@ class Caching(enum.Flag):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes and numbers in force on a share. They may change with a reconnect."""
+    """Sizes and numbers in force on a share. They may change with a reconnect; `request` with the speed of the link."""
 
     read: int  # largest single read, bytes
     write: int
     transact: int  # largest listing page, bytes
     in_flight: int  # requests under way at once
+    request: int = 1 << 30  # bytes that one read or write had better move: more would keep others waiting
 
 
 class Creation(enum.Enum):

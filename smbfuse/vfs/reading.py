@@ -1,6 +1,7 @@
 """Reads that one block in memory does not answer: what is fetched for them, and what is laid over it."""
 
 import errno as posix
+from typing import Final
 
 import trio
 
@@ -9,6 +10,7 @@ from smbfuse.vfs.blocks import GRAIN, BlockCache
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.sharedfile import IN_FLIGHT, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
 
+MOST_AHEAD: Final = 16  # requests for one file, of the size that the link carries well: others want to read too
 _UNKNOWN_PAGES = hash(UNKNOWN)
 
 
@@ -38,8 +40,10 @@ class Reading:
     def ahead(self, handle: Handle, offset: int, end: int) -> None:
         """Fetch what will be read next, by the looks of it."""
         file = handle.file
-        requests = max(1, file.share.limits.in_flight - SPARE_REQUESTS)
-        room = min(self._blocks.room(), min(IN_FLIGHT, requests * file.read_request) - file.data.pending)
+        limits = file.share.limits
+        requests = max(1, limits.in_flight - SPARE_REQUESTS)
+        most = min(IN_FLIGHT, requests * file.read_request, MOST_AHEAD * limits.request)
+        room = min(self._blocks.room(), most - file.data.pending)
         for start, stop in handle.readahead.advise(offset, end, file.server_size, max(0, room)):
             _, fresh = file.data.claim(start, stop, file.read_request)
             self._blocks.fetch(fresh, file, ahead=True)

@@ -102,8 +102,9 @@ class SharedFile:
         self.writes = Writeback(self, budget)
         self.reader: ServerHandle | None = None
         self.writer: ServerHandle | None = None
-        self.read_request = request_size(share.limits.read)  # bytes that one fetch asks for
+        self.read_request = 0  # bytes that one fetch asks for
         self.write_request = 0  # set with the first handle that writes
+        self._measure(write=False)
         self.opens = 0  # by the kernel
         self.write_opens = 0  # of these: to write
         self.users = 0  # these, opens ahead of the kernel's, and those that are just being made
@@ -182,7 +183,7 @@ class SharedFile:
         """
         handle = ServerHandle(self, server, reads=reads, writes=writes)
         if writes:
-            self.write_request = request_size(self.share.limits.write)
+            self._measure(write=True)
         elif self.writer is None and self.reader is None:
             self.grant.given(server.caching)
             self.reader = handle
@@ -219,7 +220,9 @@ class SharedFile:
             raise SmbError(f"{self.path!r} is not open to read")
         with handle as server:
             # A reconnect may have lowered the limit since the block was claimed.
-            return await server.read(offset, min(length, self.share.limits.read))
+            data = await server.read(offset, min(length, self.share.limits.read))
+        self._measure(write=False)
+        return data
 
     async def write(self, offset: int, data: Sequence[Buffer]) -> None:
         """Write all of one run to the server: one request, unless the server takes less than it said.
@@ -237,6 +240,15 @@ class SharedFile:
                 offset += written
                 unwritten = sum(map(len, part)) - written
                 data = rest if not unwritten else [*_divide(part, written)[1], *rest]
+                self._measure(write=True)
+
+    def _measure(self, *, write: bool) -> None:
+        """Take the size of later requests from what the share says now: it learns how fast its link is."""
+        limits = self.share.limits
+        if write:
+            self.write_request = request_size(min(limits.write, limits.request))
+        else:
+            self.read_request = request_size(min(limits.read, limits.request))
 
     def wrote(self, pieces: Sequence[Piece]) -> None:
         """Hear that pieces of one run are on the server now."""

@@ -6,6 +6,7 @@ A reply carries the number of the exchange it answers. It has what every engine 
 from collections.abc import Sequence
 
 from smbfuse.engine.exchange import EngineStatistics, Exchange
+from smbfuse.engine.flow import Flow
 from smbfuse.errors import ConnectionLost, ProtocolError, SmbError
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
@@ -18,6 +19,7 @@ class EchoEngine:
         self.pending: dict[int, Exchange[bytes]] = {}
         self.cancelled: list[int] = []
         self.pings = 0
+        self.flow = Flow()
         self._queue: list[list[Buffer]] = []
         self._sequence = 0
 

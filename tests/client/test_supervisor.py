@@ -288,6 +288,15 @@ async def test_a_mount_that_is_being_closed_dials_no_more(autojump_clock: MockCl
         assert supervisor.state is State.ENDED
 
 
+async def test_a_connection_that_outlives_its_mount_ends_quietly(autojump_clock: MockClock) -> None:
+    world = World()
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(world.dial, nursery, timeo_s=TIMEO_S)  # type: ignore[arg-type]  # fakes
+        await ReconnectingShare(supervisor, "share").connect()
+    world.cut()
+    assert supervisor.state is State.LOST
+
+
 def test_pauses_grow_are_jittered_and_shorter_while_somebody_waits() -> None:
     for waiting, longest in ((True, LONGEST_PAUSE_S), (False, IDLE_PAUSE_S)):
         pauses = []

@@ -85,8 +85,8 @@ def answer(
     return memoryview(bytearray(encode_message(header, blocks or (Nothing(asked.command),), UNICODE)))
 
 
-def exchange_of(engine: Smb1Engine, *chain: Message, bulk: bool = False) -> tuple[Smb1Exchange, bytes]:
-    exchange = engine.submit(chain, tree=TREE, bulk=bulk)
+def exchange_of(engine: Smb1Engine, *chain: Message, moves: int = 0) -> tuple[Smb1Exchange, bytes]:
+    exchange = engine.submit(chain, tree=TREE, moves=moves)
     (message,) = sent(engine)
     return exchange, message
 
@@ -145,9 +145,24 @@ def test_a_server_that_takes_one_at_a_time_gets_one_at_a_time() -> None:
 def test_small_requests_do_not_wait_behind_reads() -> None:
     busy = engine(max_mpx_count=10)
     for index in range(20):
-        busy.submit((Read(1, index, 10),), bulk=True)
+        busy.submit((Read(1, index, 10),), moves=10)
     busy.submit((CLOSE,))
     assert Command.CLOSE in [decode_header(message).command for message in sent(busy)]
+
+
+def test_reads_leave_as_far_as_the_link_carries_them_and_others_pass() -> None:
+    busy = engine(max_mpx_count=50)
+    for index in range(5):
+        busy.submit((Read(1, index, 60_000),), moves=60_000)
+    reads = sent(busy)
+    assert len(reads) == 3  # what exceeds the window begins within it
+    busy.submit((CLOSE,))
+    (message,) = sent(busy)
+    assert decode_header(message).command == Command.CLOSE
+    busy.flow.now = 1.0
+    for read in reads:
+        busy.arrived(answer(read, EmptyResponse()))
+    assert len(sent(busy)) == 2
 
 
 def test_an_echo_leaves_while_everything_else_waits() -> None:
@@ -495,8 +510,8 @@ def watching(busy: Smb1Engine) -> tuple[Smb1Exchange, bytes]:
 def test_what_stands_keeps_one_place_and_nobody_waits_for_it() -> None:
     busy = engine(max_mpx_count=2)
     exchange, watch = watching(busy)
-    for bulk in (False, True, True):
-        closed, message = exchange_of(busy, CLOSE, bulk=bulk)
+    for moves in (0, 1, 1):
+        closed, message = exchange_of(busy, CLOSE, moves=moves)
         busy.submit((CLOSE,), tree=TREE)
         assert sent(busy) == []
         busy.arrived(answer(message, EmptyResponse()))

@@ -45,7 +45,7 @@ def notice(fid: int, level: int) -> memoryview:
 def test_data_is_sent_from_where_it_lies() -> None:
     talker = engine()
     pieces: list[Buffer] = [b"some ", memoryview(bytearray(b"and more "))]
-    talker.submit((Write(3, 1 << 33, 14),), tree=TREE, payload=pieces, bulk=True)
+    talker.submit((Write(3, 1 << 33, 14),), tree=TREE, payload=pieces, moves=14)
     ((head, _, *data),) = talker.outgoing()
     assert [piece is own for piece, own in zip(data, pieces, strict=True)] == [True, True]
     assert int.from_bytes(head, "big") == 64 + 14
@@ -53,7 +53,7 @@ def test_data_is_sent_from_where_it_lies() -> None:
 
 def test_data_in_pieces_is_one_message() -> None:
     talker = engine()
-    exchange = talker.submit((Write(3, 5, 9),), tree=TREE, payload=(b"some", b"", b" data"), bulk=True)
+    exchange = talker.submit((Write(3, 5, 9),), tree=TREE, payload=(b"some", b"", b" data"), moves=9)
     (message,) = sent(talker)
     header, (block,) = decode_message(memoryview(message))
     assert header.tid == TREE.tid
@@ -81,7 +81,7 @@ def test_data_is_let_go_of_when_it_has_left() -> None:
 def test_several_writes_are_on_their_way_at_once_and_leave_room_for_others() -> None:
     talker = engine(max_mpx_count=10)
     for number in range(20):
-        talker.submit((Write(3, number, 1),), tree=TREE, payload=(b"x",), bulk=True)
+        talker.submit((Write(3, number, 1),), tree=TREE, payload=(b"x",), moves=1)
     writes = len(sent(talker))
     assert 1 < writes < 10
     talker.submit((CLOSE,), tree=TREE)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from smbfuse.engine.dialect import Cipher, SigningAlgorithm
+from smbfuse.engine.flow import Flow
 from smbfuse.engine.protect import PreauthHash, Smb2Protection
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
 from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
@@ -58,6 +59,7 @@ def engine_with(credits: int, *, multi_credit: bool = True, max_credits: int = 6
     engine.adopt(multi_credit=multi_credit)
     engine.session_id = SESSION_ID
     engine.window.granted(credits - 1)
+    engine.flow.window = 1 << 40  # credits alone are the limit
     return engine
 
 
@@ -191,6 +193,21 @@ def test_small_requests_do_not_wait_behind_a_queue_of_reads() -> None:
     stat = engine.submit((CREATE, QUERY, CLOSE), tree=TREE)
     assert [header.command for header, _ in sent_one(engine)] == [Command.CREATE, Command.QUERY_INFO, Command.CLOSE]
     assert stat.sent
+
+
+def test_reads_leave_as_far_as_the_link_carries_them_and_others_pass() -> None:
+    engine = engine_with(500)
+    engine.flow = Flow()
+    for number in range(4):
+        engine.submit((read(CREDIT_SIZE, number),), bulk=True)
+    headers = [pdu[0][0] for pdu in sent(engine)]
+    assert len(headers) == 2
+    engine.submit((ECHO,))
+    assert [header.command for header, _ in sent_one(engine)] == [Command.ECHO]
+    engine.flow.now = 0.001
+    arrive(engine, response(headers[0], ReadResponse(bytes(CREDIT_SIZE), 0, 0).encode()))
+    assert len(sent(engine)) == 2  # that was fast
+    assert engine.flow.request > 1 << 20
 
 
 def test_reads_are_not_kept_waiting_by_small_requests_for_ever() -> None:

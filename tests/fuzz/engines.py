@@ -175,7 +175,7 @@ def _submit(engine: Engine) -> list[Exchange[Any]]:
         return exchanges
     _Keeping(engine)
     exchanges += [engine.submit(chain) for chain in _SMB1_CHAINS]
-    exchanges.append(engine.submit((write.Write(5, 0, 8),), payload=(b"some", memoryview(b"data")), bulk=True))
+    exchanges.append(engine.submit((write.Write(5, 0, 8),), payload=(b"some", memoryview(b"data")), moves=8))
     exchanges.append(engine.transact(_FIND_FIRST, tree=Tree(1, 0)))
     return exchanges
 
