@@ -34,14 +34,15 @@ class Stream:
 class Readahead:
     """The read-ahead of one open file.
 
-    `request` is the size of one request to the server: ranges end at multiples of it once the window is larger.
+    `request` is the size of one request to the server: ranges end at multiples of it once the window is larger. It may
+    be set anew at any time.
     `maximum` is the most to have read ahead: 0 switches it off.
     """
 
-    __slots__ = ("_hot", "_last", "_maximum", "_request", "_streams", "_stride", "_strides")
+    __slots__ = ("_hot", "_last", "_maximum", "_streams", "_stride", "_strides", "request")
 
     def __init__(self, request: int, maximum: int) -> None:
-        self._request = request
+        self.request = request
         self._maximum = maximum
         self._streams: list[Stream] = []
         self._hot: Stream | None = None  # the one that was read last
@@ -90,8 +91,8 @@ class Readahead:
             stream.window = min(max(2 * stream.window, FIRST_WINDOW), self._maximum)
         stream.asked = max(stream.asked, stream.next)
         target = min(stream.next + stream.window, stream.asked + room)
-        if stream.window >= self._request:
-            target -= target % self._request
+        if stream.window >= self.request:
+            target -= target % self.request
         target = min(target, size)
         if target <= stream.asked:
             return ()
@@ -115,7 +116,7 @@ class Readahead:
 
     def _step(self, stream: Stream) -> int:
         """Return by how much the window may shrink before it is filled again: one request, less while it is small."""
-        return min(self._request, stream.window // 2)
+        return min(self.request, stream.window // 2)
 
     def _stream_of(self, offset: int) -> Stream | None:
         near = (stream for stream in reversed(self._streams) if stream.first - SLACK <= offset <= stream.next + SLACK)

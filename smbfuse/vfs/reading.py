@@ -44,6 +44,7 @@ class Reading:
         requests = max(1, limits.in_flight - SPARE_REQUESTS)
         most = min(IN_FLIGHT, requests * file.read_request, MOST_AHEAD * limits.request)
         room = min(self._blocks.room(), most - file.data.pending)
+        handle.readahead.request = file.read_request
         for start, stop in handle.readahead.advise(offset, end, file.server_size, max(0, room)):
             _, fresh = file.data.claim(start, stop, file.read_request)
             self._blocks.fetch(fresh, file, ahead=True)

@@ -123,3 +123,21 @@ def test_every_range_lies_in_the_file_and_in_the_room(reads: list[tuple[int, int
         ranges = policy.advise(offset, offset + length, size, room)
         assert all(0 <= start < end <= size for start, end in ranges)
         assert sum(end - start for start, end in ranges) <= room
+
+
+def test_requests_grow_with_what_the_link_is_found_to_carry() -> None:
+    readahead = Readahead(128 << 10, 16 << 20)
+    size = 64 << 20
+    end = 0
+    while not readahead.follows(end, end + (128 << 10)):  # until the window is filled
+        readahead.advise(end, end + (128 << 10), size, 16 << 20)
+        end += 128 << 10
+    end += 128 << 10
+    readahead.request = 1 << 20
+    steps = 0
+    while readahead.follows(end, end + (128 << 10)):
+        end += 128 << 10
+        steps += 1
+    (fetched,) = readahead.advise(end, end + (128 << 10), size, 16 << 20)
+    assert steps >= 6
+    assert fetched[1] - fetched[0] >= 1 << 20
