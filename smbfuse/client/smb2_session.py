@@ -57,7 +57,8 @@ from smbfuse.wire.srvsvc import ShareInfo
 log = logging.getLogger(__name__)
 
 VALIDATE_OUTPUT_SIZE: Final = 24
-CHANNEL_SEQUENCES: Final = 1 << 16
+# Of 16 bits, half are used: Samba (4.17) begins at 0 with each open, and believes no step of more than 0x7FFF.
+CHANNEL_SEQUENCES: Final = 1 << 15
 MOST_TRANSFERRED: Final = 1 << 24  # bytes in one request: a message's length has 24 bits, and no server allows more
 
 

@@ -57,6 +57,7 @@ class Machine:
     opens: list[Kept] = field(default_factory=list)
     connections: "list[KeepingServer]" = field(default_factory=list)
     asked: list[tuple[Command, int, bool, bytes]] = field(default_factory=list)  # with sequence, replay flag, element
+    session: Smb2Session | None = None  # the client's last one
     client_guids: set[bytes] = field(default_factory=set)
     refusals: dict[Command, list[int]] = field(default_factory=dict)  # the next answers
     dial_s: float = 0.0  # how long a new connection takes
@@ -79,26 +80,24 @@ class Machine:
     @contextlib.asynccontextmanager
     async def share(self) -> AsyncIterator[ReconnectingShare]:
         """Mount the share."""
-        previous: Smb2Session | None = None
 
         async def dial(nursery: trio.Nursery) -> Smb2Session:
-            nonlocal previous
             if self.connections:
                 await trio.sleep(self.dial_s)
             stream = PairedStream()
             server = KeepingServer(stream.server, self)
             self.connections.append(server)
             nursery.start_soon(server.run)
-            previous = await Smb2Session.establish(
+            self.session = await Smb2Session.establish(
                 stream,
                 nursery,
                 target=TARGET,
                 login=SOMEBODY,
                 security=Security(),
                 network=Network(timeo_s=TIMEO_S),
-                previous=previous,
+                previous=self.session,
             )
-            return previous
+            return self.session
 
         async with trio.open_nursery() as nursery:
             supervisor = Supervisor(dial, nursery, timeo_s=TIMEO_S)

@@ -322,6 +322,19 @@ async def test_a_file_closed_before_it_is_resilient_is_not_held(autojump_clock: 
 # -- what comes again
 
 
+async def test_the_channel_sequence_never_leaves_what_a_new_open_believes(autojump_clock: MockClock) -> None:
+    machine = a_machine()
+    async with machine.share() as share:
+        file = await share.open("file", writing())
+        assert machine.session is not None
+        machine.session.engine.channel_sequence = 0x7FFE
+        for _ in range(2):
+            await machine.cut()
+            assert await file.write(0, [b"x"]) == 1
+        assert [sequence for sequence, _ in told(machine, Command.WRITE)] == [0x7FFF, 0]
+        await file.aclose()
+
+
 async def test_a_write_that_comes_again_says_so(autojump_clock: MockClock) -> None:
     machine = a_machine()
     async with machine.share() as share:
