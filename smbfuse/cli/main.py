@@ -83,6 +83,10 @@ def _run(given: Sequence[str], environ: Mapping[str, str], handler: logging.Hand
         from smbfuse.cli import release  # as status
 
         return release.run(given[1:], environ)
+    if given[:1] == ["watch"]:
+        from smbfuse.cli import watch
+
+        return watch.run(given[1:], environ)
     as_helper = Path(sys.argv[0]).name.startswith("mount.")
     parsed = _parser(as_helper=as_helper).parse_intermixed_args(list(given))
     if parsed.help:

@@ -12,8 +12,11 @@ USAGE: Final = """\
 usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
        smbfuse status [MOUNTPOINT] [--json]
        smbfuse release MOUNTPOINT
+       smbfuse watch [-o OPTION[=VALUE][,…]]… [--json] [--flat] SOURCE
 
 Mount an SMB share as an ordinary user; `fusermount3 -u MOUNTPOINT` undoes it.
+`watch` mounts nothing: it prints what others change on the share, a line each, until it is interrupted (`--flat`: in
+the folder itself, not below).
 
 SOURCE is //host/share, //host/share/folder, //host for the whole server, or
 smb://[domain;][user@]host[:port]/share/folder.
