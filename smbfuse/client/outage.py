@@ -10,6 +10,7 @@ FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure and jitte
 LONGEST_PAUSE_S: Final = 10.0  # while somebody waits, or has asked since the last dial
 IDLE_PAUSE_S: Final = 60.0  # when nobody has: the mount is to come back by itself, and a laptop's battery is to last
 MOST_DOUBLINGS: Final = 16
+LASTING_S: Final = 2.0  # what is over sooner, with the first dial, is no outage to those who ask
 SOONEST_S: Final = 1.0  # after a dial, for those who ask: a thousand callers are no reason for a thousand dials
 
 
@@ -20,11 +21,13 @@ class Outage:
     first ones have waited for all. Whoever asks has the next dial come soon.
     """
 
-    def __init__(self, began: float, timeo_s: float) -> None:
+    def __init__(self, began: float, timeo_s: float, now: float) -> None:
+        """Begin: with a silence at `began`, which is taken for a loss now."""
         self.began = began
         self.deadline = began + timeo_s  # math.inf: callers wait until they are released
         self.dial_at = began
         self.failures = 0
+        self.lasting_at = now + LASTING_S  # from then on there is no hope to be connected in a moment
         self._soonest_at = -math.inf  # for those who ask
         self._wanted = False  # since the last dial
 
@@ -33,6 +36,7 @@ class Outage:
         longest = LONGEST_PAUSE_S if waiting or self._wanted else IDLE_PAUSE_S
         pause = min(FIRST_PAUSE_S * 2**self.failures, longest)
         self.failures = min(self.failures + 1, MOST_DOUBLINGS)
+        self.lasting_at = min(self.lasting_at, now)
         self.dial_at = now + pause * random.uniform(0.5, 1.0)
         self._soonest_at = now + SOONEST_S * random.uniform(0.5, 1.0)
         self._wanted = False
@@ -49,7 +53,7 @@ class Outage:
 
     def release(self) -> None:
         """Let nobody wait any more."""
-        self.deadline = -math.inf
+        self.deadline = self.lasting_at = -math.inf
 
     def _advance(self, dial_at: float) -> bool:
         sooner = dial_at < self.dial_at

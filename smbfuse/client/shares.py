@@ -31,6 +31,10 @@ class Shares:
     def state(self) -> str:
         return self._supervisor.state.value
 
+    @property
+    def reachable(self) -> bool:
+        return self._supervisor.reachable
+
     def release(self) -> None:
         """Answer everybody who waits for the server; see `Supervisor.release`."""
         self._supervisor.release()

@@ -110,6 +110,13 @@ class Supervisor:
             return State.PROBING
         return self._state
 
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a connection, or it has been lost only just now: what is asked will soon be answered."""
+        if self._session is not None or self._outage is None:
+            return self.final is None
+        return self.final is None and trio.current_time() < self._outage.lasting_at
+
     async def session(self, *, hurry: bool = True) -> tuple[Session, int]:
         """Return the session in force and its incarnation, waiting for a dial until the outage's deadline at most.
 
@@ -196,7 +203,7 @@ class Supervisor:
         now = trio.current_time()
         if self._outage is None or now - self._connected_at >= PROVEN_AFTER_S:
             silent_since = connection.silent_since
-            self._outage = Outage(now if silent_since is None else silent_since, self.timeo_s)
+            self._outage = Outage(now if silent_since is None else silent_since, self.timeo_s, now)
         else:
             self._outage.failed(now, waiting=self._waiting > 0)  # it bore nothing: the outage goes on
         self._enter(State.LOST)

@@ -22,6 +22,11 @@ class ShareSource(Protocol):
         """What there is of a connection, in a word: `connected`, `waiting` …; see docs/connections.md."""
         ...
 
+    @property
+    def reachable(self) -> bool:
+        """Whether what is asked will soon be answered. If not, what is known is all that can be had."""
+        ...
+
     def release(self) -> None:
         """Answer everybody who waits for the server now (EHOSTDOWN), and whoever asks until there is a connection."""
         ...

@@ -114,6 +114,13 @@ class Lookup:
         """Tell whether a node may be given out for its name, without asking."""
         return self._is_certain(node) and self._lifetimes.name_left(node.asked.at, trio.current_time()) > 0
 
+    def _is_all_there_is(self, node: Node) -> bool:
+        """Tell whether what was known of a node last is to be shown, whatever its age: the server is out of reach.
+
+        Nothing is ever said to be missing so: only the server can tell that.
+        """
+        return not self._source.reachable and node.asked.at > -math.inf and self._is_certain(node)
+
     def _is_certain(self, node: Node) -> bool:
         return node.ino not in self._nodes.contested and not self._nodes.nameless(node)
 
@@ -123,7 +130,7 @@ class Lookup:
         Cost: 1 round trip; none while they are good.
         Raises: SmbError with ESTALE (its name is gone), and as `Share.stat`.
         """
-        if self.is_fresh(node):
+        if self.is_fresh(node) or self._is_all_there_is(node):
             self.hits += 1
             return True
         self.misses += 1
@@ -136,7 +143,11 @@ class Lookup:
         spellings = self.spellings(folder, name)
         for spelling in spellings:
             key, node = self._nodes.find(folder, home.names, spelling)
-            if node and self._has_name(node) and self._nodes.certain(folder, key, node, spelling, name):
+            if (
+                node
+                and (self._has_name(node) or self._is_all_there_is(node))
+                and self._nodes.certain(folder, key, node, spelling, name)
+            ):
                 self.hits += 1
                 return node
         if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):

@@ -116,6 +116,10 @@ class MfSymlinkSource:
     def state(self) -> str:
         return self._source.state
 
+    @property
+    def reachable(self) -> bool:
+        return self._source.reachable
+
     def release(self) -> None:
         """Answer everybody who waits; see `ShareSource.release`."""
         self._source.release()

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from smbfuse.client import supervisor as supervisor_module
-from smbfuse.client.outage import IDLE_PAUSE_S, LONGEST_PAUSE_S, SOONEST_S, Outage
+from smbfuse.client.outage import IDLE_PAUSE_S, LASTING_S, LONGEST_PAUSE_S, SOONEST_S, Outage
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.supervisor import NEXT, STUCK_AFTER_S, State, Supervisor
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound
@@ -108,6 +108,30 @@ async def test_the_first_callers_wait_as_long_as_they_may_and_later_ones_not_at_
             callers.start_soon(ask)
         assert sorted(waited) == pytest.approx([TIMEO_S - 10, TIMEO_S])
         assert await down(share) == 0
+
+
+async def test_what_is_out_of_reach_is_known_with_the_first_dial_that_fails_or_hangs(
+    autojump_clock: MockClock,
+) -> None:
+    world = World()
+    async with supervised(world) as (supervisor, share):
+        world.cut()
+        seen = [supervisor.reachable]
+        await share.stat("a")
+        seen.append(supervisor.reachable)  # connected again
+        unreachable(world)
+        world.cut()
+        seen.append(supervisor.reachable)
+        await trio.sleep(world.dial_time_s + 0.1)
+        seen.append(supervisor.reachable)  # refused
+        world.refuse.clear()
+        await share.stat("a")
+        seen.append(supervisor.reachable)
+        world.dial_time_s = 100.0
+        world.cut()
+        await trio.sleep(LASTING_S + 0.1)
+        seen.append(supervisor.reachable)  # hangs
+        assert seen == [True, True, True, False, True, False]
 
 
 async def test_a_silence_that_was_waited_through_counts(autojump_clock: MockClock) -> None:
@@ -301,13 +325,13 @@ def test_pauses_grow_are_jittered_and_shorter_while_somebody_waits() -> None:
     for waiting, longest in ((True, LONGEST_PAUSE_S), (False, IDLE_PAUSE_S)):
         pauses = []
         for _ in range(20):
-            outage = Outage(0.0, TIMEO_S)
+            outage = Outage(0.0, TIMEO_S, 0.0)
             for _ in range(30):
                 outage.failed(100.0, waiting=waiting)
             pauses.append(outage.dial_at - 100.0)
         assert longest / 2 <= min(pauses) < max(pauses) <= longest
         assert len(set(pauses)) > 1
-    outage = Outage(0.0, TIMEO_S)
+    outage = Outage(0.0, TIMEO_S, 0.0)
     assert outage.dial_at == 0.0
     outage.failed(0.0, waiting=False)
     assert outage.dial_at <= 0.2

@@ -16,6 +16,7 @@ class MemSource:
         self.shares = {share.name: share for share in shares}
         self.calls: Counter[str] = Counter()
         self._connected: list[MemShare] = []
+        self.reachable = True
 
     async def share(self, name: str) -> MemShare:
         await trio.lowlevel.checkpoint()
@@ -29,7 +30,7 @@ class MemSource:
 
     @property
     def state(self) -> str:
-        return "connected"
+        return "connected" if self.reachable else "waiting"
 
     def release(self) -> None:
         self.calls["release"] += 1

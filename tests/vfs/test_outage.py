@@ -1,0 +1,114 @@
+"""The server is out of reach: what is known is shown at once, the rest is an error, and nothing is gone or empty."""
+
+import errno
+from collections.abc import Awaitable
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from smbfuse.errors import ConnectionLost
+from smbfuse.vfs.posix import ROOT_INO
+from tests.support.mem_share import MemShare
+from tests.vfs.mounted import Mount, Mounted
+
+CALLS = ("stat", "open", "open_directory", "page", "read", "space", "refresh")
+
+
+def lose(mounted: Mounted, share: MemShare) -> None:
+    """Put the server out of reach, for good."""
+    mounted.source.reachable = False
+    for call in CALLS:
+        share.fail(call, ConnectionLost("no connection", sent=False), times=1000)
+    share.lose_connection()
+
+
+def find_again(mounted: Mounted, share: MemShare) -> None:
+    """Have the server back."""
+    mounted.source.reachable = True
+    share._failures.clear()
+
+
+async def refused(asked: Awaitable[object]) -> None:
+    began = trio.current_time()
+    with pytest.raises(ConnectionLost) as caught:
+        await asked
+    assert caught.value.errno == errno.EHOSTDOWN
+    assert trio.current_time() == began
+
+
+async def test_names_and_attributes_are_shown_as_they_were_known_last(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    share.add("folder/file", b"12345")
+    mounted = await mount(share)
+    known = await mounted.find("folder/file")
+    await trio.sleep(3600)
+    lose(mounted, share)
+    before = share.calls.copy()
+    entry = await mounted.find("folder/file")
+    assert (entry.stat, entry.generation) == (known.stat, known.generation)
+    assert entry.attr_timeout_s == entry.entry_timeout_s == 0  # the kernel is to ask again each time
+    assert (await mounted.fs.getattr(entry.stat.ino)).stat == known.stat
+    assert share.calls == before
+
+
+async def test_what_is_known_is_doubted_again_as_soon_as_the_server_is_back(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("folder/file", b"12345")
+    mounted = await mount(share)
+    ino = await mounted.ino("folder/file")
+    await trio.sleep(3600)
+    lose(mounted, share)
+    await mounted.fs.getattr(ino)
+    asked = share.calls["stat"]
+    find_again(mounted, share)
+    assert (await mounted.fs.getattr(ino)).attr_timeout_s > 0
+    assert share.calls["stat"] == asked + 1
+
+
+async def test_nothing_is_said_to_be_missing(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    share.add("folder/file")
+    mounted = await mount(share)
+    folder = await mounted.ino("folder")
+    assert (await mounted.find("folder/missing")).stat.ino == 0
+    await trio.sleep(3600)
+    lose(mounted, share)
+    for name in (b"missing", b"never asked for"):
+        await refused(mounted.fs.lookup(folder, name))
+
+
+async def test_no_folder_is_shown_empty_or_shortened(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare(page_entries=2)
+    for number in range(5):
+        share.add(f"folder/{number}")
+    mounted = await mount(share)
+    folder = await mounted.ino("folder")
+    assert len(await mounted.names("folder")) == 7
+    await trio.sleep(3600)
+    lose(mounted, share)
+    for ino in (ROOT_INO, folder):
+        await refused(mounted.fs.opendir(ino))
+
+
+async def test_the_room_on_the_volume_is_told_as_it_was(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    mounted = await mount(share)
+    known = await mounted.fs.statfs()
+    await trio.sleep(3600)
+    lose(mounted, share)
+    with trio.fail_after(1):
+        assert await mounted.fs.statfs() == known
+
+
+async def test_what_was_read_of_an_open_file_can_be_read_again(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    share.add("file", bytes(range(100)))
+    mounted = await mount(share)
+    opened = await mounted.fs.open(await mounted.ino("file"), 0)
+    assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == bytes(range(100))
+    await trio.sleep(3600)
+    lose(mounted, share)
+    assert bytes(await mounted.fs.read(opened.fh, 10, 5)) == bytes(range(10, 15))
