@@ -1,4 +1,4 @@
-"""Watching a real Samba: what its own processes change, protected connections, and one that notifies nobody."""
+"""Watching real servers: what Samba's own processes change, protected connections, and servers that notify nobody."""
 
 import contextlib
 import itertools
@@ -14,9 +14,8 @@ from smbfuse.config import Config, Login, Network, Secret, Security, Target, Ver
 from smbfuse.errors import Unsupported
 from smbfuse.share import Features, Happened, Notice, Share, Watch
 from tests.interop.contract_watching import ANYTHING, about, heard, told
+from tests.support import independent
 from tests.support.samba import PASSWORD, SambaServer, samba_server
-
-pytestmark = pytest.mark.samba
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,15 @@ def silent() -> Iterator[SambaServer]:
 
 @contextlib.asynccontextmanager
 async def connected(server: SambaServer, manner: Manner) -> AsyncIterator[Share]:
+    async with logged_in(server.port, Login(user=server.user.name, password=Secret(PASSWORD)), manner) as share:
+        yield share
+
+
+@contextlib.asynccontextmanager
+async def logged_in(port: int, login: Login, manner: Manner) -> AsyncIterator[Share]:
     config = Config(
-        target=Target(host="127.0.0.1", share="share", port=server.port),
-        login=Login(user=server.user.name, password=Secret(PASSWORD)),
+        target=Target(host="127.0.0.1", share="share", port=port),
+        login=login,
         security=Security(vers=manner.vers, sign=manner.sign, seal=manner.seal),
         network=Network(timeo_s=20.0, unix_extensions=manner.unix),
     )
@@ -94,6 +99,7 @@ async def in_effect(watch: Watch, folder: Path) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.samba
 @every_manner
 async def test_what_the_servers_own_processes_change_is_told(server: SambaServer, manner: Manner) -> None:
     folder = server.root / f"lokal {manner}"
@@ -112,6 +118,7 @@ async def test_what_the_servers_own_processes_change_is_told(server: SambaServer
         await watch.aclose()
 
 
+@pytest.mark.samba
 @every_manner
 async def test_more_than_the_server_keeps_is_told_as_anything(server: SambaServer, manner: Manner) -> None:
     folder = server.root / f"viele {manner}"
@@ -128,6 +135,7 @@ async def test_more_than_the_server_keeps_is_told_as_anything(server: SambaServe
         await watch.aclose()
 
 
+@pytest.mark.samba
 @every_manner
 async def test_a_server_that_notifies_nobody_says_so(silent: SambaServer, manner: Manner) -> None:
     async with connected(silent, manner) as share:
@@ -135,3 +143,27 @@ async def test_a_server_that_notifies_nobody_says_so(silent: SambaServer, manner
             await share.watch("")
         assert Features.NOTIFY not in share.features
         await share.stat("")
+
+
+@pytest.mark.parametrize(
+    "name, words, manner",
+    [
+        ("impacket", ("smb1",), Manner(Vers.SMB1)),
+        ("impacket", ("smb2",), Manner(Vers.SMB202)),
+        ("scapy", ("plain",), Manner(Vers.SMB311)),
+    ],
+    ids=["impacket 1.0", "impacket 2.0", "scapy 3.1.1"],
+)
+async def test_servers_that_know_no_watches_say_so_and_go_on(
+    name: str, words: tuple[str, ...], manner: Manner, tmp_path: Path
+) -> None:
+    if why := independent.missing(name):
+        pytest.skip(why)
+    login = Login(user=independent.USER, password=Secret(independent.PASSWORD))
+    with independent.independent_server(name, tmp_path, *words) as server:
+        async with logged_in(server.port, login, manner) as share:
+            with pytest.raises(Unsupported):
+                await share.watch("")
+            assert Features.NOTIFY not in share.features
+            await share.stat("")
+            assert share.statistics().connects == 1
