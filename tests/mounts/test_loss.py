@@ -164,6 +164,22 @@ def test_a_hard_mount_waits_until_it_is_released(
     assert wait_for(lambda: mounted.run_all("ls", mounted.point / "folder", timeout_s=30)[:2] == (0, ""), 30)
 
 
+def test_a_hard_mount_ends_when_it_is_told_to(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount]
+) -> None:
+    server = start_samba()
+    (server.root / "folder").mkdir()
+    mounted = mount(server, {"hard": True, "echo_interval": 1})
+    mounted.run("ls", mounted.point)
+    with server.paused(), mounted.start("ls", mounted.point / "folder") as caller:
+        time.sleep(2)
+        assert caller.poll() is None
+        mounted.process.send_signal(signal.SIGTERM)
+        mounted.process.wait(40)
+        caller.communicate(timeout=10)
+        assert caller.returncode != 0
+
+
 def test_a_cut_in_the_middle_of_a_file_is_not_seen_by_its_reader(
     samba: SambaServer, share_folder: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
 ) -> None:
