@@ -54,7 +54,8 @@ async def test_whoever_waits_when_the_connection_ends_hears_of_it_as_soon_as_the
         async with trio.open_nursery() as nursery:
 
             async def waits() -> None:
-                assert await watch.notices() == ANYTHING
+                with trio.fail_after(1000):
+                    assert await watch.notices() == ANYTHING
 
             nursery.start_soon(waits)
             await wait_all_tasks_blocked()
@@ -123,7 +124,8 @@ async def test_the_tree_alone_may_be_gone(autojump_clock: MockClock, world: Worl
         async with trio.open_nursery() as nursery:
 
             async def waits() -> None:
-                assert await watch.notices() == ANYTHING
+                with trio.fail_after(1000):
+                    assert await watch.notices() == ANYTHING
 
             nursery.start_soon(waits)
             await wait_all_tasks_blocked()

@@ -229,20 +229,41 @@ async def test_a_refusal_ends_the_watch_and_nothing_else(mount: Mount, autojump_
 # -- our own changes
 
 
-async def test_our_own_changes_cost_no_listing_and_no_question(mount: Mount, autojump_clock: MockClock) -> None:
+async def test_our_own_changes_cost_no_question_and_are_not_taken_from_the_kernel(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
     share = watched_share()
     share.add("d/f")
     mounted = await mount(share, cache=LONG)
-    await make(mounted, "d/ours")
     await mounted.names("d")
     await settled(mounted)
-    before = await calls(share)
+    await make(mounted, "d/ours", b"data")
     await wait_all_tasks_blocked()
-    for _ in range(3):
-        assert await mounted.names("d") == [b".", b"..", b"f", b"ours"]
-        await mounted.find("d/ours")
-    assert (await calls(share))[1] == before[1]
-    assert mounted.kernel.entries == []
+    assert b"ours" not in {name for _, name in mounted.kernel.entries}
+    assert (await mounted.ino("d/ours"), True) not in mounted.kernel.inodes
+    before, _ = await calls(share)
+    assert (await mounted.find("d/ours")).stat.size == 4
+    stats, _ = await calls(share)
+    assert stats - before <= 1  # of the folder, whose times have changed
+
+
+async def test_an_echo_does_not_outgrow_a_listing_that_is_being_read(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    share.page_entries = 1
+    for number in range(5):
+        share.add(f"d/{number}")
+    mounted = await mount(share, cache=LONG)
+    await wait_all_tasks_blocked()
+    with share.held("notices"):
+        await make(mounted, "d/ours")
+        fh = await mounted.fs.opendir(await mounted.ino("d"))
+        (*_, last) = await mounted.fs.readdir(fh, 0)
+    await wait_all_tasks_blocked()
+    await mounted.drain(fh, last.next_cookie)
+    await mounted.fs.releasedir(fh)
+    _, listings = await calls(share)
+    assert len(await mounted.names("d")) == 8
+    assert (await calls(share))[1] == listings
 
 
 async def test_no_echo_ever_costs_a_listing(mount: Mount, autojump_clock: MockClock) -> None:
