@@ -117,9 +117,10 @@ class Lookup:
     def _is_all_there_is(self, node: Node) -> bool:
         """Tell whether what was known of a node last is to be shown, whatever its age: the server is out of reach.
 
-        Nothing is ever said to be missing so: only the server can tell that.
+        Nothing is ever said to be missing so: only the server can tell that. What is doubted, because a grant has ended
+        with the connection, say, is shown too; what was never told (the root before its first answer) is not.
         """
-        return not self._source.reachable and node.asked.at > -math.inf and self._is_certain(node)
+        return not self._source.reachable and node.asked.number > 0 and self._is_certain(node)
 
     def _is_certain(self, node: Node) -> bool:
         return node.ino not in self._nodes.contested and not self._nodes.nameless(node)

@@ -5,9 +5,10 @@ from collections.abc import Awaitable
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.errors import ConnectionLost
+from smbfuse.share import Caching, Features
 from smbfuse.vfs.posix import ROOT_INO
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
@@ -37,17 +38,25 @@ async def refused(asked: Awaitable[object]) -> None:
     assert trio.current_time() == began
 
 
-async def test_names_and_attributes_are_shown_as_they_were_known_last(mount: Mount, autojump_clock: MockClock) -> None:
-    share = MemShare()
+@pytest.mark.parametrize("age_s", [0.1, 3600.0])
+@pytest.mark.parametrize("leased", [False, True])
+async def test_names_and_attributes_are_shown_as_they_were_known_last(
+    mount: Mount, autojump_clock: MockClock, leased: bool, age_s: float
+) -> None:
+    leases = Features.LEASES | Features.DIRECTORY_LEASES
+    share = MemShare(features=leases, grants=Caching.READ | Caching.HANDLE) if leased else MemShare()
     share.add("folder/file", b"12345")
     mounted = await mount(share)
+    await mounted.names("folder")
     known = await mounted.find("folder/file")
-    await trio.sleep(3600)
+    await trio.sleep(age_s)
     lose(mounted, share)
+    await wait_all_tasks_blocked()  # what was doubted is asked for, in vain
     before = share.calls.copy()
     entry = await mounted.find("folder/file")
     assert (entry.stat, entry.generation) == (known.stat, known.generation)
-    assert entry.attr_timeout_s == entry.entry_timeout_s == 0  # the kernel is to ask again each time
+    if age_s > 1:
+        assert entry.attr_timeout_s == entry.entry_timeout_s == 0  # the kernel is to ask again each time
     assert (await mounted.fs.getattr(entry.stat.ino)).stat == known.stat
     assert share.calls == before
 
