@@ -31,6 +31,7 @@ from smbfuse.vfs.recent import ECHO_S
 log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 10.0  # between two attempts to watch where there is no connection
+REST_S: Final = 1.0  # after "anything" was told: what happens meanwhile, the server keeps, or calls "anything" again
 CHUNK: Final = 256  # nodes doubted before other tasks get their turn
 VERIFIED_MAX: Final = 64  # folders asked for by name after "anything" was told
 
@@ -75,6 +76,7 @@ class RemoteChanges:
         try:
             while True:
                 try:
+                    told = watch is not None
                     if watch is None:
                         watch = await root.share.watch("")
                         notices: Sequence[Notice] = [Notice(Happened.ANYTHING)]  # what was asked for before it
@@ -86,6 +88,8 @@ class RemoteChanges:
                     continue
                 for notice in notices:
                     await self._take(root, notice)
+                if told and any(notice.what is Happened.ANYTHING for notice in notices):
+                    await trio.sleep(REST_S)
         except SmbError as error:
             log.info("share=%s not watched any longer: %s", root.share.name, error)
             await self._doubt_all(root)

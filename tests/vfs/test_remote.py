@@ -200,6 +200,21 @@ async def test_what_was_missed_may_be_anything(mount: Mount, autojump_clock: Moc
     assert b"sub" not in {name for _, name in mounted.kernel.entries}
 
 
+async def test_a_server_that_never_knows_what_has_happened_keeps_nobody_busy(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = watched_share()
+    share.add("d/f")
+    mounted = await mount(share, cache=LONG)
+    await mounted.names("d")
+    (watch,) = share.watches
+    for _ in range(1000):
+        watch.overflowed = True
+        share.disk.stirred.stir()
+        await trio.sleep(0.01)
+    assert share.calls["notices"] < 50
+
+
 async def test_a_lost_connection_is_survived(mount: Mount, autojump_clock: MockClock) -> None:
     share = watched_share()
     share.add("d/f")
