@@ -4,17 +4,20 @@ A listing is read page by page by a task of its own; the next page is asked for 
 last one. Everybody who opens the folder meanwhile, or within its time-out afterwards, reads the same snapshot. A cookie
 counts the entries before it ('.' and '..' included), so it means the same however the folder changes.
 
-A folder whose listing failed is an error for whoever reads it, never an empty or a shortened folder.
+A folder whose listing failed is an error for whoever reads it, never an empty or a shortened folder. While the server
+is out of reach, a folder is shown as it was when it was last read to its end, if that is kept.
 """
 
 import errno as posix
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from smbfuse.errors import SmbError
+from smbfuse.share import ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.folderleases import FolderLeases
@@ -26,6 +29,7 @@ from smbfuse.vfs.posix import Entry, Listed
 DOTS: Final = 2  # '.' and '..' come before the entries
 FIRST_BATCH: Final = 32  # entries handed out by the first readdir; the kernel's buffer of 4 KiB takes about 25
 LARGEST_BATCH: Final = 1024
+FORMER_ENTRIES_MAX: Final = 20_000  # entries of whole listings kept for when the server is out of reach: about 4 MB
 KEPT_ENTRIES_MAX: Final = 250_000  # entries of finished listings kept for their time-out: about 50 MB
 
 
@@ -51,12 +55,16 @@ class OpenDirectories:
         close_timeout_s: float,
         spawn: Spawn,
         entry: Callable[[Node], Entry],
+        source: ShareSource,
     ) -> None:
         self._nodes = nodes
         self._absent = absent
         self._lifetimes = lifetimes
         self._spawn = spawn
         self._entry = entry
+        self._source = source
+        self._former: OrderedDict[int, Listing] = OrderedDict()  # the last whole one of each folder, lately read last
+        self._former_size = 0  # entries of these, and one for each
         self._handles: dict[int, Handle] = {}
         self._listings: dict[int, Listing] = {}  # that a new reader may join
         self._in_use: dict[int, set[Listing]] = {}  # these, and outdated ones that somebody still reads
@@ -131,8 +139,7 @@ class OpenDirectories:
 
         Who reads an older listing goes on to see the folder as it was then.
         """
-        listing = self._listings.get(folder.ino)
-        if listing is not None:
+        for listing in self._joined(folder):
             listing.doubt(key, number)
 
     def changed(self, folder: Folder, key: str, number: int, *, appeared: bool) -> None:
@@ -140,9 +147,11 @@ class OpenDirectories:
 
         `appeared`: there may be a name that no listing of that time has.
         """
-        for listing in self._in_use.get(folder.ino, ()):
+        for listing in {*self._in_use.get(folder.ino, ()), *self._joined(folder)}:
             listing.changed(key, number)
             listing.outgrown = listing.outgrown or appeared
+        if appeared:
+            self._forget_former(folder.ino)
 
     def outgrow(self, folder: Folder) -> None:
         """Let nobody begin to read a folder as it was until now."""
@@ -235,6 +244,8 @@ class OpenDirectories:
     def _begin(self, folder: Folder) -> Listing:
         self.leases.used(folder)
         listing = self.known(folder)
+        if listing is None and not self._source.reachable:
+            listing = self._last_whole(folder)
         if listing is not None and not listing.outgrown:
             self.hits += 1
         else:
@@ -278,11 +289,35 @@ class OpenDirectories:
 
     async def _run(self, listing: Listing) -> None:
         await listing.run()
+        if listing.error is None:
+            self._remember(listing)
         if listing.error is None and self._listings.get(listing.folder.ino) is listing:
             self._kept += len(listing)
             self._trim()
             await trio.sleep(max(0.0, self._left(listing)))
         self._discard(listing)
+
+    def _joined(self, folder: Folder) -> list[Listing]:
+        """Return the listings of a folder that a new reader may join, now or when the server is out of reach."""
+        several = (self._listings.get(folder.ino), self._former.get(folder.ino))
+        return [listing for listing in several if listing is not None]
+
+    def _remember(self, listing: Listing) -> None:
+        """Keep a whole listing for when the server is out of reach."""
+        self._forget_former(listing.folder.ino)
+        self._former[listing.folder.ino] = listing
+        self._former_size += len(listing) + 1
+        while self._former_size > FORMER_ENTRIES_MAX:
+            self._forget_former(next(iter(self._former)))
+
+    def _forget_former(self, ino: int) -> None:
+        former = self._former.pop(ino, None)
+        if former is not None:
+            self._former_size -= len(former) + 1
+
+    def _last_whole(self, folder: Folder) -> Listing | None:
+        former = self._former.get(folder.ino)
+        return former if former is not None and former.folder is folder else None
 
     def _left(self, listing: Listing) -> float:
         return listing.began.at + self._lifetimes.listing_s - trio.current_time()

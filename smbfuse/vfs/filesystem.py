@@ -103,7 +103,7 @@ class Filesystem:
         self._files = OpenFiles(nodes, self._blocks, self._cache, lifetimes, spawn, self._kernel)
         self._entries = Entries(nodes, self._files, self._view, lifetimes)
         self._directories = directories = OpenDirectories(
-            nodes, absent, lifetimes, self._cache.close_timeout_s, spawn, self._entries.of
+            nodes, absent, lifetimes, self._cache.close_timeout_s, spawn, self._entries.of, self._source
         )
         self._speculation = Speculation(nodes, directories, self._files, self._blocks, lifetimes, spawn)
         remote = RemoteChanges(nodes, absent, lifetimes, directories, self._kernel, spawn)

@@ -9,7 +9,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.errors import ConnectionLost
 from smbfuse.share import Caching, Features
-from smbfuse.vfs.posix import ROOT_INO
+from smbfuse.vfs import directory
+from smbfuse.vfs.posix import Caller
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 
@@ -89,16 +90,59 @@ async def test_nothing_is_said_to_be_missing(mount: Mount, autojump_clock: MockC
         await refused(mounted.fs.lookup(folder, name))
 
 
-async def test_no_folder_is_shown_empty_or_shortened(mount: Mount, autojump_clock: MockClock) -> None:
+async def test_a_folder_is_shown_as_it_was_when_it_was_last_read_whole(mount: Mount, autojump_clock: MockClock) -> None:
     share = MemShare(page_entries=2)
     for number in range(5):
         share.add(f"folder/{number}")
     mounted = await mount(share)
     folder = await mounted.ino("folder")
-    assert len(await mounted.names("folder")) == 7
+    names = await mounted.names("folder")
     await trio.sleep(3600)
     lose(mounted, share)
-    for ino in (ROOT_INO, folder):
+    for _ in range(2):
+        assert await mounted.names("folder") == names
+    find_again(mounted, share)
+    share.add("folder/new")
+    assert len(await mounted.names("folder")) == len(names) + 1
+    await mounted.fs.unlink(folder, b"new")
+    await trio.sleep(3600)
+    lose(mounted, share)
+    assert sorted(await mounted.names("folder")) == sorted(names)
+
+
+async def test_only_so_much_is_kept_for_an_outage(
+    mount: Mount, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "FORMER_ENTRIES_MAX", 10)
+    share = MemShare()
+    for number in range(20):
+        share.add(f"{number // 4}/{number}")
+    mounted = await mount(share)
+    folders = [await mounted.ino(str(number)) for number in range(5)]
+    for number in range(5):
+        await mounted.names(str(number))
+    await trio.sleep(3600)
+    lose(mounted, share)
+    for ino in folders[:3]:
+        await refused(mounted.fs.opendir(ino))
+    for number in (3, 4):
+        assert len(await mounted.names(str(number))) == 6
+
+
+async def test_no_folder_is_shown_empty_or_shortened(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare(page_entries=2)
+    for number in range(5):
+        share.add(f"half/{number}")
+        share.add(f"changed/{number}")
+    share.add("never/one")
+    mounted = await mount(share)
+    half, changed, never = [await mounted.ino(name) for name in ("half", "changed", "never")]
+    await mounted.fs.releasedir(await mounted.fs.opendir(half))  # its first page
+    await mounted.names("changed")
+    await mounted.fs.mkdir(changed, b"made since", 0o755, Caller(0, 0, 0))
+    await trio.sleep(3600)
+    lose(mounted, share)
+    for ino in (half, changed, never):
         await refused(mounted.fs.opendir(ino))
 
 
