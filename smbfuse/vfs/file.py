@@ -71,26 +71,36 @@ class OpenFiles:
 
     # -- opening and closing
 
-    async def open(self, node: Node, flags: int) -> Opened:
-        """Open a file.
+    async def open(self, node: Node, flags: int, thread: int = 0) -> Opened:
+        """Open a file, for a thread of a program if the kernel has told which.
 
         Cost: 1 round trip, with all of a small file; none if it is open already and its attributes are still good.
         O_TRUNC of a file that is open already costs another.
-        Raises: SmbError with EISDIR, ELOOP (a symlink), ESTALE (another file has taken the name: look it up again), and
-        as `Share.open`.
+        Raises: SmbError with EISDIR, ELOOP (a symlink), ESTALE (another file has taken the name, or with `cache=loose`
+        another client has changed it: look it up again), and as `Share.open`.
         """
+        if self.told is None:
+            return await self._open(node, flags)
+        again = self.told.comes_again(thread)
+        try:
+            return await self._open(node, flags, again=again)
+        except SmbError as error:
+            if error.errno == posix.ESTALE and not again:
+                self.told.send_back(thread)
+            raise
+
+    async def _open(self, node: Node, flags: int, *, again: bool = False) -> Opened:
         refuse(node)
         join_until = trio.current_time() + JOIN_S
         await self._table.joined(node, join_until)  # asked before us, so most likely answered before
         read, write = wants(flags)
         truncate = bool(flags & os.O_TRUNC)
-        asked_at = node.asked.at
         file, emptied = await self._table.hold(node, read=read, write=write, truncate=truncate, join_until=join_until)
         try:
             if truncate and not emptied:
                 await self._writing.resize(file, 0)
             if self.told is not None:
-                self.told.opened(file, asked_at, emptied=truncate)
+                self.told.opened(file, emptied=truncate, again=again)
         except BaseException:
             self._table.let_go_user(file)
             raise
