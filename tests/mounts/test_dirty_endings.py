@@ -21,11 +21,12 @@ from tests.support.users import User
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
 PATIENCE_S: Final = 30.0
+SILENCE_S: Final = 0.7  # more than it takes to end for who waits for nothing
+LAST_CALLS_S: Final = 5.0  # the same, behind the time that programs inside are given
 NAME: Final = "geschrieben [ß] 🦑"
 BEFORE: Final = bytes(range(256)) * 800
 AFTER: Final = BEFORE[::-1]  # several requests of SMB1, part of one of SMB 3
 DIALECTS: Final = [pytest.param({"vers": "1.0"}, id="1.0"), pytest.param({"vers": "3.1.1"}, id="3.1.1")]
-LOOSE: Final = pytest.param({"vers": "3.1.1", "cache": "loose"}, id="loose")
 
 # Told a word on a line, it does what the word says and answers with it. What it writes, through the descriptor or
 # through a mapping that is in memory already, is what was there from its end to its beginning.
@@ -84,11 +85,21 @@ class Writer:
         """Wait until smbfuse says so."""
         return wait_for(lambda: self.unsaved() == len(AFTER), PATIENCE_S)
 
+    def sees_the_end(self) -> bool:
+        """Wait until smbfuse says that it is ending."""
+        return wait_for(lambda: bool(self.mount.status()["ending"]), PATIENCE_S)
+
     def everything_was_saved(self) -> None:
         """Check that smbfuse ends with 0, and that the server has everything then."""
         assert self.mount.process.wait(PATIENCE_S) == 0, self.mount.log_text()
         assert not self.mount.mounted()
         assert self.saved.read_bytes() == AFTER
+
+
+def new_file(path: Path, user: User) -> Path:
+    """Make a file on the server's disk that the writer may write."""
+    path.write_bytes(BEFORE)
+    return user.owns(path)
 
 
 @contextlib.contextmanager
@@ -114,7 +125,7 @@ class Held(NamedTuple):
 
     def ends_saved(self) -> None:
         """Check that smbfuse lives while the server hears nothing, and saves everything when it does."""
-        assert self.mount.process.poll() is None
+        assert not wait_for(lambda: self.mount.process.poll() is not None, SILENCE_S)
         assert self.writer.saved.read_bytes() == BEFORE
         self.relay.heal()
         self.writer.everything_was_saved()
@@ -131,9 +142,7 @@ def held(
 ) -> Iterator[Held]:
     """Provide such a mount with the options that a test asks for; the server hears nothing from now on."""
     relay = relay_to(samba.port)
-    saved = share_folder / NAME
-    saved.write_bytes(BEFORE)
-    user.owns(saved)
+    saved = new_file(share_folder / NAME, user)
     options: Options = {**request.param, "port": relay.port}
     with writer_on(mount(samba, options, subfolder=f"/{share_folder.name}"), saved) as writer:
         relay.hold()
@@ -170,15 +179,6 @@ def test_what_a_killed_program_had_mapped_is_saved_though_nobody_waits_for_it(he
     held.ends_saved()
 
 
-@pytest.mark.parametrize("held", [*DIALECTS, LOOSE], indirect=True)
-def test_sigterm_saves_what_is_open(held: Held) -> None:
-    held.writer.writes()
-    held.mount.process.send_signal(signal.SIGTERM)
-    assert wait_for(lambda: held.mount.status()["ending"], PATIENCE_S)
-    assert held.writer.everything_is_unsaved()  # with `loose` the kernel has handed it over now
-    held.ends_saved()
-
-
 @pytest.mark.parametrize("held", DIALECTS, indirect=True)
 def test_a_lazily_undone_mount_saves_what_is_written_until_the_last_close(held: Held) -> None:
     held.mount.run("fusermount3", "-u", "-z", held.mount.point)
@@ -189,6 +189,30 @@ def test_a_lazily_undone_mount_saves_what_is_written_until_the_last_close(held: 
     held.ends_saved()
 
 
+def test_sigterm_saves_what_is_open(
+    samba: SambaServer, share_folder: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount], user: User
+) -> None:
+    relay = relay_to(samba.port)
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for name, options in {"1": {"vers": "1.0"}, "3": {"vers": "3.1.1"}, "loose": {"cache": "loose"}}.items():
+            saved = new_file(share_folder / f"{name} {NAME}", user)
+            mounted = mount(samba, {**options, "port": relay.port}, subfolder=f"/{share_folder.name}")
+            writers.append(stack.enter_context(writer_on(mounted, saved)))
+        relay.hold()
+        stack.callback(relay.heal)
+        for writer in writers:
+            writer.writes()
+            writer.mount.process.send_signal(signal.SIGTERM)
+        for writer in writers:
+            assert writer.sees_the_end()
+            assert writer.everything_is_unsaved()  # with `loose` the kernel has handed it over now
+        assert not wait_for(lambda: any(writer.mount.process.poll() is not None for writer in writers), LAST_CALLS_S)
+        relay.heal()
+        for writer in writers:
+            writer.everything_was_saved()
+
+
 def test_sigterm_says_what_a_stopped_server_has_not_taken(
     start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], user: User
 ) -> None:
@@ -196,9 +220,7 @@ def test_sigterm_says_what_a_stopped_server_has_not_taken(
     with contextlib.ExitStack() as stack:
         writers = []
         for vers in ("1.0", "3.1.1"):  # both at once: it takes its time
-            saved = server.root / f"{vers} {NAME}"
-            saved.write_bytes(BEFORE)
-            user.owns(saved)
+            saved = new_file(server.root / f"{vers} {NAME}", user)
             options = {"vers": vers, "timeo": 2}
             mounted = mount(server, options, announced=["not on the server"])
             writers.append(stack.enter_context(writer_on(mounted, saved)))
