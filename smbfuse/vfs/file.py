@@ -227,14 +227,16 @@ class OpenFiles:
             return False
         with file.writer as server:
             await file.writes.drain()
-            asked_at = trio.current_time()
-            await server.change(change)
+            # Not beside its last close here, which gives it the time of its last write: that would be the later one.
+            async with file.settling:
+                asked_at = trio.current_time()
+                await server.change(change)
+                if change.written_ns is not None:
+                    file.written_ns = None
+                    file.time_shown = file.moves_time = False
             if change.created_ns is not None:
                 self._nodes.changed_here(node, await server.refresh(), asked_at)
         file.own_changes = True
-        if change.written_ns is not None:
-            file.written_ns = None
-            file.time_shown = file.moves_time = False
         return True
 
     async def change_by_path(self, node: Node, change: Change) -> None:

@@ -12,6 +12,7 @@ from smbfuse.config import Cache, CacheMode, ModeChanges, View
 from smbfuse.share import Attributes, Change, Features, FileStat, GrantHolder
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs.posix import NewAttributes
+from tests.support.mem_grants import EVERYTHING
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount
 from tests.vfs.test_changes import CALLER, make, refusal
@@ -86,6 +87,23 @@ async def test_a_time_set_through_a_writer_outlasts_its_close(mount: Mount, auto
     await mounted.fs.release(opened.fh)
     await trio.sleep(5)
     assert (await mounted.fs.getattr(entry.stat.ino)).stat.mtime_ns == share.node("f").written_ns == CUT
+
+
+async def test_a_time_set_right_after_the_close_outlasts_the_one_that_the_close_gives(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare(grants=EVERYTHING)
+    mounted = await mount(share)
+    entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
+    ino = entry.stat.ino
+    await mounted.fs.write(opened.fh, 0, b"bytes")
+    await mounted.fs.getattr(ino)  # the time of the write was shown: the close will have the server take it
+    await mounted.fs.flush(opened.fh)
+    share.delays["change_open"] = 0.1
+    await mounted.fs.release(opened.fh)
+    assert (await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), None)).stat.mtime_ns == CUT
+    await trio.sleep(5)
+    assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns == CUT
 
 
 async def test_an_older_answer_does_not_bring_an_older_time_back(mount: Mount, nursery: trio.Nursery) -> None:
