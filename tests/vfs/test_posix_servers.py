@@ -70,8 +70,8 @@ async def test_what_open_handles_of_others_forbid_is_hidden_after_all(mount: Mou
     await mounted.fs.unlink(1, b"mine")
     assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"mine"
     await mounted.fs.release(opened.fh)
+    share.fail("remove", error(NtStatus.SHARING_VIOLATION, "DELETE", "theirs"))
     with pytest.raises(SmbError) as refused:
-        share.fail("remove", error(NtStatus.SHARING_VIOLATION, "DELETE", "theirs"))
         await mounted.fs.unlink(1, b"theirs")
     assert refused.value.errno == errno.EBUSY
 
