@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from smbfuse.config import Network, Vers
 from smbfuse.errors import Denied, Exists, NotEmpty, NotFound, SmbError, WrongKind
