@@ -11,7 +11,7 @@ import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 ReplyT = TypeVar("ReplyT")
 
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
+# Longest wait where another client may hold the server up: it must give back a grant first, and has 35 s for that.
+OTHERS_PATIENCE_S: Final = 45.0
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
 PROBE_AFTER_S: Final = 5.0  # of silence while somebody waits: is anybody there?
 DEAD_AFTER_S: Final = 10.0  # of silence: no. Both shrink with a short `timeo`, which must leave time to dial again
@@ -77,12 +79,18 @@ class Progress:
 class _Waiter:
     """Somebody who waits for an exchange, or several: woken when one has ended, or when his patience has."""
 
-    __slots__ = ("patience_s", "since", "woken")
+    __slots__ = ("exchanges", "patience_s", "since", "woken")
 
-    def __init__(self, since: float, patience_s: float) -> None:
+    def __init__(self, exchanges: Sequence[Exchange[Any]], since: float, patience_s: float) -> None:
+        self.exchanges = exchanges
         self.since = since
         self.patience_s = patience_s  # without progress
         self.woken = trio.Event()
+
+    def deadline(self, progress: float) -> float:
+        """Return when his patience ends, if the last progress was at `progress`."""
+        held = any(exchange.in_hand and not exchange.done for exchange in self.exchanges)
+        return max(self.since, progress) + (max(self.patience_s, OTHERS_PATIENCE_S) if held else self.patience_s)
 
 
 class Connection:
@@ -153,7 +161,7 @@ class Connection:
         raise. What is left when the deadline passes without any progress ends with Timeout in its `error`, abandoned.
         Cancelled: what is left is abandoned, and `ended` hears nothing of it.
         """
-        waiter = _Waiter(trio.current_time(), self.timeo_s)
+        waiter = _Waiter(exchanges, trio.current_time(), self.timeo_s)
         left = dict(enumerate(exchanges))
 
         def end(index: int) -> None:
@@ -198,7 +206,7 @@ class Connection:
         self._end(ConnectionLost(f"connection to {self.stream.peer} was closed by us", sent=True))
 
     async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
-        waiter = _Waiter(trio.current_time(), patience_s)
+        waiter = _Waiter((exchange,), trio.current_time(), patience_s)
         exchange.on_done = waiter.woken.set
         self.post()
         try:
@@ -269,7 +277,7 @@ class Connection:
         """Wake those whose deadline has passed; return the next one."""
         earliest = math.inf
         for sequence, waiter in self._waiting.items():
-            deadline = max(waiter.since, self._progress.last(sequence)) + waiter.patience_s
+            deadline = waiter.deadline(self._progress.last(sequence))
             if deadline <= now:
                 waiter.woken.set()
             else:

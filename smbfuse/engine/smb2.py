@@ -318,6 +318,7 @@ class Smb2Engine:
         self.window.granted(header.credits)
         if header.status == _PENDING and header.flags & _ASYNC:
             pending.async_id = header.process_id | header.tree_id << 32
+            pending.exchange.in_hand = True
             return
         del self._pending[header.message_id]
         self.window.answered(pending.cost)
