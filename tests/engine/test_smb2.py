@@ -407,11 +407,11 @@ def test_an_interim_answer_brings_credits_and_the_final_one_ends_it() -> None:
     exchange = engine.submit((ECHO,), tree=TREE)
     header = sent_one(engine)[0][0]
     pending = HeaderFlags.SERVER_TO_REDIR | HeaderFlags.ASYNC_COMMAND
-    assert not exchange.in_hand
+    before = exchange.in_hand
     for _ in range(2):
         arrive(engine, response(header, REFUSED, status=NtStatus.PENDING, flags=pending, async_id=5, credits=3))
     assert not exchange.done
-    assert exchange.in_hand
+    assert (before, exchange.in_hand) == (False, True)
     assert engine.window.available == 6
     arrive(engine, response(header, EchoResponse().encode(), flags=pending, async_id=5, credits=0))
     assert statuses(exchange) == [0]
