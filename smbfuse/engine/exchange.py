@@ -25,7 +25,7 @@ class Exchange(Generic[ReplyT]):
     """One request (or compound, or transaction) and what became of it.
 
     `sequence` counts submissions on the connection: deadlines run from the last progress of this exchange or of an
-    earlier one. `in_hand`: the server has said that it is at work on it, and what keeps it is not the connection.
+    earlier one. `in_hand`: the server has said that it is at work on it, and another client may be what keeps it.
     `sent` tells whether any byte of it may have left. Exactly one of `error` and `replies` is meaningful
     once `done`; a reply carries its own status, so an error status from the server is a reply, not an `error`.
     """

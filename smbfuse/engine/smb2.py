@@ -318,7 +318,8 @@ class Smb2Engine:
         self.window.granted(header.credits)
         if header.status == _PENDING and header.flags & _ASYNC:
             pending.async_id = header.process_id | header.tree_id << 32
-            pending.exchange.in_hand = True
+            # What names a file may have to wait for another client's grant on it; a READ may not.
+            pending.exchange.in_hand = pending.exchange.requests[0].command == Command.CREATE
             return
         del self._pending[header.message_id]
         self.window.answered(pending.cost)

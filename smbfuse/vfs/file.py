@@ -23,6 +23,7 @@ from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.filetable import FileTable
 from smbfuse.vfs.inode import Node
+from smbfuse.vfs.modes import is_protected
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import Opening, prepare, refuse, wants
 from smbfuse.vfs.posix import KernelCache, Opened, Unsaved
@@ -208,7 +209,8 @@ class OpenFiles:
         if fh is not None and not self._handle(fh).writes:
             raise SmbError(f"file {fh} is not open to write", errno=posix.EINVAL)
         file = self._table.get(node)
-        if file is not None and file.writer is not None:
+        # By its path, the file may have been protected since it was opened: then the server shall say.
+        if file is not None and file.writer is not None and (fh is not None or not is_protected(node.stat())):
             await self._writing.resize(file, size)
             return
         await self.change_by_path(node, Change(size=size))

@@ -27,7 +27,7 @@ from smbfuse.vfs.content import Content
 from smbfuse.vfs.extents import Chunk, Piece
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node, share_root
-from smbfuse.vfs.modes import READONLY, WRITE_BITS
+from smbfuse.vfs.modes import is_protected
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES, Opener
 from smbfuse.vfs.posix import KernelCache, Unsaved
@@ -301,10 +301,8 @@ class FileTable:
         """Tell whether an open needs nothing of the server."""
         if not file.can(read=read, write=write):
             return False
-        if write:
-            stat = file.node.stat()
-            if stat.attributes & READONLY or (stat.mode is not None and not stat.mode & WRITE_BITS):
-                return False  # it was opened before it was protected: the server shall say whether it may be again
+        if write and is_protected(file.node.stat()):
+            return False  # it was opened before it was protected: the server shall say whether it may be again
         # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
         still_open = file.opens > 0 and self._nodes.nameless(file.node)
         left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())

@@ -73,6 +73,11 @@ class Appearance:
         return self._view.file_mode
 
 
+def is_protected(stat: FileStat) -> bool:
+    """Tell whether a file is read-only to everybody: by its attribute, or a mode without any write bit."""
+    return bool(stat.attributes & READONLY) or (stat.mode is not None and not stat.mode & WRITE_BITS)
+
+
 def allowed(stat: PosixStat, mode: int, uid: int, gids: Collection[int]) -> bool:
     """Tell whether access(2) with `mode` (R_OK 4, W_OK 2, X_OK 1; F_OK 0) succeeds by what `stat` shows."""
     if uid == 0:

@@ -9,6 +9,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, ModeChanges, View
+from smbfuse.errors import SmbError
 from smbfuse.share import Attributes, Change, Features, FileStat, GrantHolder
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs.posix import NewAttributes
@@ -104,6 +105,22 @@ async def test_a_time_set_right_after_the_close_outlasts_the_one_that_the_close_
     assert (await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), None)).stat.mtime_ns == CUT
     await trio.sleep(5)
     assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns == CUT
+
+
+async def test_a_file_that_was_protected_is_not_cut_by_a_handle_from_before(mount: Mount) -> None:
+    share = MemShare(grants=EVERYTHING, features=Features.POSIX)
+    mounted = await mount(share)
+    entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
+    ino = entry.stat.ino
+    await mounted.fs.write(opened.fh, 0, b"bytes")
+    await mounted.fs.setattr(ino, NewAttributes(mode=0o444), None)
+    share.fail("change", error(NtStatus.ACCESS_DENIED, "SET_INFO", "f"))
+    with pytest.raises(SmbError) as refused:
+        await mounted.fs.setattr(ino, NewAttributes(size=1), None)
+    assert refused.value.errno == errno.EACCES
+    await mounted.fs.setattr(ino, NewAttributes(size=2), opened.fh)
+    assert share.node("f").data == b"by"
+    await mounted.fs.release(opened.fh)
 
 
 async def test_an_older_answer_does_not_bring_an_older_time_back(mount: Mount, nursery: trio.Nursery) -> None:
