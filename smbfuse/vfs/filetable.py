@@ -12,6 +12,7 @@ written does not: opening it again costs less than all this.
 import logging
 import math
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import trio
 
@@ -34,6 +35,8 @@ from smbfuse.vfs.posix import KernelCache, Unsaved
 from smbfuse.vfs.sharedfile import SharedFile
 
 log = logging.getLogger(__name__)
+
+GONE_WITHIN_S: Final = 5.0  # longest wait for the last transfers of a file that is to be removed
 
 
 class FileTable:
@@ -59,6 +62,7 @@ class FileTable:
         self._spawn = spawn
         self._files: dict[int, SharedFile] = {}
         self._given_up: list[Unsaved] | None = None  # what was, since the end has begun
+        self._ending: dict[int, list[SharedFile]] = {}  # out of the table, held open by what is still under way
         self._closing = Closing(spawn)
         self._kept = Kept(cache.close_timeout_s, self._end, spawn)
         self._breaks = Breaks(nodes, blocks, kernel, self, spawn)
@@ -200,6 +204,9 @@ class FileTable:
             for handle in file.handles():
                 with handle as server:
                     await server.stand_aside()
+        with trio.move_on_after(GONE_WITHIN_S):
+            for ending in tuple(self._ending.get(node.ino, ())):
+                await ending.gone.wait()
         await self._closing.close_now(node.ino)
 
     def give_up(self, file: SharedFile) -> None:
@@ -212,6 +219,11 @@ class FileTable:
         """Hear that no transfer of a file is under way, and nobody uses it."""
         if file.ended:
             file.detach()
+            file.gone.set()
+            ending = self._ending[file.node.ino]
+            ending.remove(file)
+            if not ending:
+                del self._ending[file.node.ino]
             self._nodes.unpin(file.node)
 
     async def take_over(self, file: SharedFile) -> None:
@@ -353,6 +365,7 @@ class FileTable:
             node.pages = None
             self._nodes.doubt(node)
         self._blocks.tidy(file.data)
+        self._ending.setdefault(node.ino, []).append(file)
         file.hold()
         file.let_go()
 

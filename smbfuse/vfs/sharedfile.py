@@ -130,6 +130,11 @@ class SharedFile:
         return trio.Lock()
 
     @functools.cached_property
+    def gone(self) -> trio.Event:
+        """Set when it has ended, and the last transfer has: its handles are being closed."""
+        return trio.Event()
+
+    @functools.cached_property
     def settling(self) -> trio.Lock:
         """Held by the one who gives it its times."""
         return trio.Lock()
