@@ -236,6 +236,7 @@ class OpenFiles:
                 if change.written_ns is not None:
                     file.written_ns = None
                     file.time_shown = file.moves_time = False
+                    file.time_was_set = True
             if change.created_ns is not None:
                 self._nodes.changed_here(node, await server.refresh(), asked_at)
         file.own_changes = True

@@ -114,6 +114,7 @@ class SharedFile:
         self.written_ns: int | None = None  # of the last write here, if the file shall have that time; 100 ns steps
         self.time_shown = False  # somebody was told `written_ns`
         self.moves_time = False  # closing it makes the server take another write time
+        self.time_was_set = False  # by its handle, whose writes do not move it any longer
         self.flushed = False  # the server has put on its disk what it has
         self.flushing: trio.Lock | None = None  # one at a time asks it to; made when first used
         self.keep_until: float | None = None  # closed then, even if wanted again; see `closing.Kept`

@@ -86,8 +86,8 @@ class Writing:
         return allowed and not handle.direct and not handle.sync and file.writes.may_wait
 
     def _note_write(self, file: SharedFile) -> None:
-        """Give a file the time of a write, where nobody else can have written later."""
-        if self._loose or Caching.WRITE in file.grant.current:
+        """Give a file the time of a write, where nobody else can have written later, or the server does not."""
+        if self._loose or file.time_was_set or Caching.WRITE in file.grant.current:
             file.written_ns = nearest(time.time_ns())
 
     async def _through(self, handle: Handle, offset: int, data: bytes) -> int:

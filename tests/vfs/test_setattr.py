@@ -107,6 +107,17 @@ async def test_a_time_set_right_after_the_close_outlasts_the_one_that_the_close_
     assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns == CUT
 
 
+async def test_what_is_written_after_a_time_was_set_moves_it(mount: Mount) -> None:
+    share = MemShare()  # no grant, so that the time of a write is the server's to tell: and by this handle it does not
+    mounted = await mount(share)
+    entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
+    ino = entry.stat.ino
+    await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), opened.fh)
+    await mounted.fs.write(opened.fh, 0, b"bytes")
+    assert (await mounted.fs.getattr(ino)).stat.mtime_ns > CUT
+    await mounted.fs.release(opened.fh)
+
+
 async def test_a_file_that_was_protected_is_not_cut_by_a_handle_from_before(mount: Mount) -> None:
     share = MemShare(grants=EVERYTHING, features=Features.POSIX)
     mounted = await mount(share)
