@@ -227,7 +227,8 @@ class OpenFiles:
         file = self._table.get(node)
         if file is None or file.writer is None:
             return False
-        with file.writer as server:
+        writer = file.writer
+        with writer as server:
             await file.writes.drain()
             # Not beside its last close here, which gives it the time of its last write: that would be the later one.
             async with file.settling:
@@ -236,7 +237,7 @@ class OpenFiles:
                 if change.written_ns is not None:
                     file.written_ns = None
                     file.time_shown = file.moves_time = False
-                    file.time_was_set = True
+                    writer.keeps_time = True
             if change.created_ns is not None:
                 self._nodes.changed_here(node, await server.refresh(), asked_at)
         file.own_changes = True

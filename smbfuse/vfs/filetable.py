@@ -11,6 +11,7 @@ written does not: opening it again costs less than all this.
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -62,7 +63,8 @@ class FileTable:
         self._spawn = spawn
         self._files: dict[int, SharedFile] = {}
         self._given_up: list[Unsaved] | None = None  # what was, since the end has begun
-        self._ending: dict[int, list[SharedFile]] = {}  # out of the table, held open by what is still under way
+        self._ending: Counter[int] = Counter()  # files out of the table that transfers still hold open, by inode
+        self._gone = trio.lowlevel.ParkingLot()  # who waits for the last of these to end
         self._closing = Closing(spawn)
         self._kept = Kept(cache.close_timeout_s, self._end, spawn)
         self._breaks = Breaks(nodes, blocks, kernel, self, spawn)
@@ -99,9 +101,7 @@ class FileTable:
         Raises: as `OpenFiles.open`.
         """
         file = self._files.get(node.ino) or self._enter(node, share_root(node).share, Grant())
-        file.users += 1
-        file.hold()
-        self._kept.take(file)
+        self._add_user(file)
         emptied = False
         try:
             if not file.opening.value or not self._suits(file, read=read, write=write):
@@ -118,14 +118,19 @@ class FileTable:
             raise
         return file, emptied
 
+    async def joined(self, node: Node, until: float) -> None:
+        """Wait until an open of a file that is under way has ended, but not behind one that hangs."""
+        file = self._files.get(node.ino)
+        if file is not None and not file.opening.value and await self._turn(file, until):
+            file.opening.release()
+
     def begin_ahead(self, node: Node) -> SharedFile:
         """Enter a file that is not open, with one user, and keep others from opening it; `open_ahead` is to follow.
 
         Raises: SmbError with ESTALE (its name is gone).
         """
         file = self._enter(node, share_root(node).share, Grant())
-        file.users += 1
-        file.hold()
+        self._add_user(file)
         file.opening.acquire_nowait()
         return file
 
@@ -154,9 +159,7 @@ class FileTable:
             # The name led to a file that is open here under another one. Its former grant was broken by this open; what
             # its handles can do and this one cannot, they go on doing.
             file.grant = grant
-        file.users += 1
-        file.hold()
-        self._kept.take(file)
+        self._add_user(file)
         self.content.adopt(file, server.stat)
         file.attach(server, reads=True, writes=write)
         grant.tell(self._breaks.listener(file))
@@ -205,8 +208,8 @@ class FileTable:
                 with handle as server:
                     await server.stand_aside()
         with trio.move_on_after(GONE_WITHIN_S):
-            for ending in tuple(self._ending.get(node.ino, ())):
-                await ending.gone.wait()
+            while self._ending[node.ino]:
+                await self._gone.park()
         await self._closing.close_now(node.ino)
 
     def give_up(self, file: SharedFile) -> None:
@@ -219,11 +222,10 @@ class FileTable:
         """Hear that no transfer of a file is under way, and nobody uses it."""
         if file.ended:
             file.detach()
-            file.gone.set()
-            ending = self._ending[file.node.ino]
-            ending.remove(file)
-            if not ending:
+            self._ending[file.node.ino] -= 1
+            if not self._ending[file.node.ino]:
                 del self._ending[file.node.ino]
+                self._gone.unpark_all()
             self._nodes.unpin(file.node)
 
     async def take_over(self, file: SharedFile) -> None:
@@ -234,14 +236,16 @@ class FileTable:
     async def settle_times(self, file: SharedFile) -> None:
         """Give a file on the server the time that was shown here; learn what its attributes are then.
 
-        Cost: none for a small file whose time nobody has asked for; else 1 round trip or 2.
+        Cost: none for a small file whose time nobody has asked for or set; else 1 round trip or 2.
         """
         if file.written_ns is None and not file.own_changes:
             return
         async with file.settling:
             written_ns = file.written_ns
-            # A file that is open goes on being asked about, and its last close would move the time.
-            if file.time_shown or file.size > FIRST_BYTES or file.users:
+            # A file that is open goes on being asked about, and its last close would move the time; a handle that was
+            # told to keep another time would not move it at all.
+            kept = file.writer is not None and file.writer.keeps_time
+            if file.time_shown or file.size > FIRST_BYTES or file.users or kept:
                 try:
                     await self._settle_times(file, written_ns)
                 except SmbError as error:
@@ -285,12 +289,6 @@ class FileTable:
 
     # -- inside: opening
 
-    async def joined(self, node: Node, until: float) -> None:
-        """Wait until an open of a file that is under way has ended, but not behind one that hangs."""
-        file = self._files.get(node.ino)
-        if file is not None and not file.opening.value and await self._turn(file, until):
-            file.opening.release()
-
     async def _turn(self, file: SharedFile, until: float) -> bool:
         """Wait for one's turn to open a file, to be given back by a release; False: not behind an open that hangs."""
         try:
@@ -300,6 +298,11 @@ class FileTable:
                 await file.opening.acquire()
             return not patience.cancelled_caught
         return True
+
+    def _add_user(self, file: SharedFile) -> None:
+        file.users += 1
+        file.hold()
+        self._kept.take(file)
 
     def _enter(self, node: Node, share: Share, grant: Grant) -> SharedFile:
         stat = node.stat()
@@ -365,7 +368,7 @@ class FileTable:
             node.pages = None
             self._nodes.doubt(node)
         self._blocks.tidy(file.data)
-        self._ending.setdefault(node.ino, []).append(file)
+        self._ending[node.ino] += 1
         file.hold()
         file.let_go()
 

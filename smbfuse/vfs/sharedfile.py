@@ -54,12 +54,13 @@ class Owner(Protocol):
 class ServerHandle:
     """A handle on the server. `with handle as server:` keeps it from being closed meanwhile."""
 
-    __slots__ = ("_file", "_retired", "_uses", "reads", "server", "writes")
+    __slots__ = ("_file", "_retired", "_uses", "keeps_time", "reads", "server", "writes")
 
     def __init__(self, file: "SharedFile", server: OpenFile, *, reads: bool, writes: bool) -> None:
         self.server = server
         self.reads = reads
         self.writes = writes
+        self.keeps_time = False  # a write time was set by it, which its writes do not move any longer
         self._file = file
         self._uses = 0
         self._retired = False
@@ -114,9 +115,7 @@ class SharedFile:
         self.written_ns: int | None = None  # of the last write here, if the file shall have that time; 100 ns steps
         self.time_shown = False  # somebody was told `written_ns`
         self.moves_time = False  # closing it makes the server take another write time
-        self.time_was_set = False  # by its handle, whose writes do not move it any longer
         self.flushed = False  # the server has put on its disk what it has
-        self.flushing: trio.Lock | None = None  # one at a time asks it to; made when first used
         self.keep_until: float | None = None  # closed then, even if wanted again; see `closing.Kept`
         self.ended = False  # out of the table: closed when the last transfer has ended
         self.at_once = False  # somebody waits for its close
@@ -131,9 +130,9 @@ class SharedFile:
         return trio.Lock()
 
     @functools.cached_property
-    def gone(self) -> trio.Event:
-        """Set when it has ended, and the last transfer has: its handles are being closed."""
-        return trio.Event()
+    def flushing(self) -> trio.Lock:
+        """Held by the one who asks the server to put it on its disk."""
+        return trio.Lock()
 
     @functools.cached_property
     def settling(self) -> trio.Lock:

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, ModeChanges, View
 from smbfuse.errors import SmbError
-from smbfuse.share import Attributes, Change, Features, FileStat, GrantHolder
+from smbfuse.share import Attributes, Caching, Change, Features, FileStat, GrantHolder
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs.posix import NewAttributes
 from tests.support.mem_grants import EVERYTHING
@@ -107,15 +107,23 @@ async def test_a_time_set_right_after_the_close_outlasts_the_one_that_the_close_
     assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns == CUT
 
 
-async def test_what_is_written_after_a_time_was_set_moves_it(mount: Mount) -> None:
-    share = MemShare()  # no grant, so that the time of a write is the server's to tell: and by this handle it does not
+@pytest.mark.parametrize("ask", [False, True])
+@pytest.mark.parametrize("grants", [Caching(0), EVERYTHING])
+async def test_what_is_written_after_a_time_was_set_moves_it(
+    mount: Mount, autojump_clock: MockClock, grants: Caching, ask: bool
+) -> None:
+    share = MemShare(grants=grants)  # the time of a write is the server's to tell: and by this handle it does not
     mounted = await mount(share)
     entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
     ino = entry.stat.ino
     await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), opened.fh)
     await mounted.fs.write(opened.fh, 0, b"bytes")
-    assert (await mounted.fs.getattr(ino)).stat.mtime_ns > CUT
+    if ask:
+        assert (await mounted.fs.getattr(ino)).stat.mtime_ns > CUT
+    await mounted.fs.flush(opened.fh)
     await mounted.fs.release(opened.fh)
+    await trio.sleep(5)
+    assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns > CUT
 
 
 async def test_a_file_that_was_protected_is_not_cut_by_a_handle_from_before(mount: Mount) -> None:
