@@ -12,6 +12,7 @@ from typing import Protocol
 
 from smbfuse.errors import SmbError
 from smbfuse.share.values import (
+    SETTABLE,
     Attributes,
     Buffer,
     Caching,
@@ -32,6 +33,7 @@ from smbfuse.share.values import (
 )
 
 __all__ = [
+    "SETTABLE",
     "Attributes",
     "Buffer",
     "Caching",

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Final
 
 from smbfuse.config import View
-from smbfuse.share import Attributes, FileStat, Kind
+from smbfuse.share import SETTABLE, Attributes, FileStat, Kind
 from smbfuse.vfs.posix import PosixStat
 
 FILE_TYPES: Final = {
@@ -19,8 +19,6 @@ FILE_TYPES: Final = {
 }
 READONLY: Final = int(Attributes.READONLY)  # plain numbers: this runs for every entry of every listing
 SPARSE: Final = int(Attributes.SPARSE)
-# Those that can be set: the others tell what a file is.
-SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 WRITE_BITS: Final = 0o222
 EXECUTE_BITS: Final = 0o111
 
