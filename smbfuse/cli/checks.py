@@ -17,7 +17,7 @@ from smbfuse.cli.exits import CannotMount, Exit
 from smbfuse.cli.options import shown
 from smbfuse.config import Mount
 from smbfuse.fuse import mountinfo
-from smbfuse.fuse.mountinfo import FUSE_TYPE, MountEntry
+from smbfuse.fuse.mountinfo import AUTOFS_TYPE, FUSE_TYPE, MountEntry
 from smbfuse.fuse.unmount import unmount
 
 DEVICE: Final = Path("/dev/fuse")
@@ -67,7 +67,9 @@ def check_mountpoint(options: Mount) -> Sequence[str]:
     done = []
     path = options.mountpoint
     entry = mountinfo.mounted_at(path)
-    if entry is not None:
+    # Who waits for a mount on demand waits for us: looking inside might make us wait for ourselves.
+    on_demand = entry is not None and entry.filesystem == AUTOFS_TYPE
+    if entry is not None and not on_demand:
         _clear_stale(path, entry)
         done.append(f"cleared {shown(path)}, which a smbfuse that was killed had left behind")
     try:
@@ -83,7 +85,7 @@ def check_mountpoint(options: Mount) -> Sequence[str]:
     if not stat.S_ISDIR(status.st_mode):
         raise CannotMount(Exit.MOUNTPOINT_NOT_A_FOLDER, f"mount point {shown(path)} is not a folder")
     _check_ours(path, status)
-    if not options.nonempty and _has_entries(path):
+    if not options.nonempty and not on_demand and _has_entries(path):
         raise CannotMount(
             Exit.MOUNTPOINT_NOT_EMPTY,
             f"mount point {shown(path)} is not empty; choose another, or give -o nonempty to hide what is in it",

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 ReplyT = TypeVar("ReplyT")
 
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
+# Longest wait where another client may hold the server up: it must give back a grant first, and has 35 s for that.
+OTHERS_PATIENCE_S: Final = 45.0
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
 SLEEP_S: Final = 1.0  # how long this machine must have slept for that to matter
 
@@ -60,13 +62,19 @@ def slept_s() -> float:
 class _Waiter:
     """Somebody who waits for an exchange, or several: woken when one has ended, or when his patience has."""
 
-    __slots__ = ("patience_s", "sent_before", "since", "woken")
+    __slots__ = ("exchanges", "patience_s", "sent_before", "since", "woken")
 
-    def __init__(self, since: float, patience_s: float) -> None:
+    def __init__(self, exchanges: Sequence[Exchange[Any]], since: float, patience_s: float) -> None:
+        self.exchanges = exchanges
         self.since = since
         self.patience_s = patience_s  # without progress
         self.sent_before: int | None = None  # its bytes end no later in the stream; known when it is overdue
         self.woken = trio.Event()
+
+    def deadline(self, progress: float) -> float:
+        """Return when his patience ends, if the last progress was at `progress`."""
+        held = any(exchange.in_hand and not exchange.done for exchange in self.exchanges)
+        return max(self.since, progress) + (max(self.patience_s, OTHERS_PATIENCE_S) if held else self.patience_s)
 
 
 class Connection:
@@ -151,7 +159,7 @@ class Connection:
         raise. What is left when the deadline passes without any progress ends with Timeout in its `error`, abandoned.
         Cancelled: what is left is abandoned, and `ended` hears nothing of it.
         """
-        waiter = _Waiter(trio.current_time(), self.timeo_s)
+        waiter = _Waiter(exchanges, trio.current_time(), self.timeo_s)
         left = dict(enumerate(exchanges))
 
         def end(index: int) -> None:
@@ -206,7 +214,7 @@ class Connection:
         self._end(ConnectionLost(f"connection to {self.stream.peer} was closed by us", sent=True))
 
     async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
-        waiter = _Waiter(trio.current_time(), math.inf if exchange.standing else patience_s)
+        waiter = _Waiter((exchange,), trio.current_time(), math.inf if exchange.standing else patience_s)
         exchange.on_done = waiter.woken.set
         self.post()
         try:
@@ -293,13 +301,14 @@ class Connection:
         """Wake those whose deadline has passed; return the next one."""
         earliest = math.inf
         for sequence, waiter in self._waiting.items():
-            deadline = max(waiter.since, self._progress.last(sequence)) + waiter.patience_s
+            progress = self._progress.last(sequence)
+            deadline = waiter.deadline(progress)
             if deadline <= now:
                 if waiter.sent_before is None:
                     waiter.sent_before = self.bytes_sent
                 if delivered < waiter.sent_before:
                     waiter.since = max(waiter.since, self.liveness.left_at)  # it is on its way, or behind what is
-                    deadline = waiter.since + waiter.patience_s
+                    deadline = waiter.deadline(progress)
             if deadline <= now:
                 waiter.woken.set()
             else:

@@ -13,14 +13,13 @@ from typing import Final
 import trio
 
 from smbfuse.errors import ConnectionLost, Denied, SessionGone, SmbError
-from smbfuse.share import Attributes, Change, FileStat, OpenFile, OpenIntent, Share
+from smbfuse.share import SETTABLE, Attributes, Change, FileStat, OpenFile, OpenIntent, Share
 
 log = logging.getLogger(__name__)
 
 UNDO_S: Final = 5.0
 
 _WRITABLE: Final = 0o200  # by its owner
-_SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 
 
 class Protection:
@@ -87,5 +86,5 @@ def _lifting(stat: FileStat) -> tuple[Change, Change]:
     """Return the changes that lift a protection and that put it back."""
     if stat.mode is not None:
         return Change(mode=stat.mode | _WRITABLE), Change(mode=stat.mode)
-    attributes = stat.attributes & _SETTABLE
+    attributes = stat.attributes & SETTABLE
     return Change(attributes=attributes & ~Attributes.READONLY or Attributes.NORMAL), Change(attributes=attributes)

@@ -17,7 +17,7 @@ from smbfuse.client.smb1_levels import BY_COMMAND, BY_HANDLE, SECOND_NS, Ladder
 from smbfuse.client.smb1_open import opened, opened_to_write
 from smbfuse.client.smb1_stat import StatQuery
 from smbfuse.errors import StatusError, Unsupported
-from smbfuse.share import Attributes, Change, FileStat
+from smbfuse.share import SETTABLE, Change, FileStat
 from smbfuse.status import NtStatus
 from smbfuse.wire.dtyp import ns_to_filetime
 from smbfuse.wire.fscc import FileAttributes, FileBasicInformation
@@ -41,7 +41,7 @@ _MEANT: Final = {
     int(NtStatus.INVALID_HANDLE): int(NtStatus.OBJECT_NAME_NOT_FOUND),  # Samba 4.17, of a handle of its own making
     int(NtStatus.OBJECT_PATH_SYNTAX_BAD): int(NtStatus.NOT_SUPPORTED),  # impacket 0.13.1, of every path
 }
-_SETTABLE: Final = int(Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE)
+_SETTABLE: Final = int(SETTABLE)
 
 
 async def change_path(tree: Smb1Tree, path: str, change: Change) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
+from smbfuse.client.connection import OTHERS_PATIENCE_S
 from smbfuse.client.smb1_levels import ALL_AND_ID, BY_COMMAND, BY_HANDLE, Ladder
 from smbfuse.engine.smb1 import Smb1Engine
 from smbfuse.engine.smb1_exchange import Reply, Smb1Exchange, Tree
@@ -41,8 +42,6 @@ LARGE_WRITE: Final = 64 * 1024
 UNIX_LARGE_WRITE: Final = 124 * 1024  # Samba's largest message has 17 bits, whatever capabilities it tells of
 SMALLEST_TRANSFER: Final = 512
 _STEP: Final = 512
-# Longest wait for a request that another client may hold up: the server waits so long for its oplock to be given up.
-OTHERS_PATIENCE_S: Final = 45.0
 
 
 class Smb1Tree:

@@ -102,6 +102,8 @@ def _run_in_background(
         report = _Report(writing)
 
         def ready() -> None:
+            # Not before: to an automount, only the process group that it has asked to mount is no visitor.
+            os.setsid()
             report.say(Outcome(0, ""))
             logs.detach(terminal)
             _silence(1, 2)
@@ -150,11 +152,10 @@ class _Report:
 
 
 def _leave_the_terminal(*, keep: int) -> None:
-    """Become a session of our own with nothing of the caller's open but standard output and error.
+    """Keep nothing of the caller's open but standard output and error.
 
     Those stay until the mount is ready, for warnings; a shell that reads them is not kept waiting after that.
     """
-    os.setsid()
     os.chdir("/")
     os.umask(0o077)
     _silence(0)

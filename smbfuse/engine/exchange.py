@@ -26,12 +26,13 @@ class Exchange(Generic[ReplyT]):
     """One request (or compound, or transaction) and what became of it.
 
     `sequence` counts submissions on the connection: deadlines run from the last progress of this exchange or of an
-    earlier one. `sent` tells whether any byte of it may have left. Exactly one of `error` and `replies` is meaningful
+    earlier one. `in_hand`: the server has said that it is at work on it, and another client may be what keeps it.
+    `sent` tells whether any byte of it may have left. Exactly one of `error` and `replies` is meaningful
     once `done`; a reply carries its own status, so an error status from the server is a reply, not an `error`.
     `standing`: it is answered when something happens, perhaps never; see `credits.Window`.
     """
 
-    __slots__ = ("abandoned", "done", "error", "label", "on_done", "replies", "sent", "sequence", "standing")
+    __slots__ = ("abandoned", "done", "error", "in_hand", "label", "on_done", "replies", "sent", "sequence", "standing")
 
     def __init__(self, sequence: int, label: str) -> None:
         self.sequence = sequence
@@ -40,6 +41,7 @@ class Exchange(Generic[ReplyT]):
         self.error: SmbError | None = None
         self.done = False
         self.sent = False
+        self.in_hand = False
         self.abandoned = False
         self.standing = False
         self.on_done: Callable[[], None] | None = None

@@ -331,6 +331,8 @@ class Smb2Engine:
                 returned = min(pending.cost, header.credits)
                 self.window.answered(returned, standing=True)
                 pending.cost -= returned
+            # What names a file may have to wait for another client's grant on it; a READ may not.
+            pending.exchange.in_hand = pending.exchange.requests[0].command == Command.CREATE
             return
         del self._pending[header.message_id]
         self.flow.answered(pending.departure, len(element))

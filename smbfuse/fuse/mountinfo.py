@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 FUSE_TYPE: Final = "fuse.smbfuse"
+AUTOFS_TYPE: Final = "autofs"  # waits for somebody to look inside, to be mounted over then
 
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")

@@ -164,7 +164,7 @@ class Operations(pyfuse3.Operations):
 
     @total
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
-        return boundary.file_info(await self._filesystem.open(inode, flags))
+        return boundary.file_info(await self._filesystem.open(inode, flags, ctx.pid))
 
     @total
     async def create(

@@ -13,6 +13,7 @@ from typing import Protocol
 from smbfuse.errors import SmbError
 from smbfuse.share.source import ShareSource
 from smbfuse.share.values import (
+    SETTABLE,
     Attributes,
     Buffer,
     Caching,
@@ -36,6 +37,7 @@ from smbfuse.share.values import (
 )
 
 __all__ = [
+    "SETTABLE",
     "Attributes",
     "Buffer",
     "Caching",

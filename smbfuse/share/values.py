@@ -2,7 +2,7 @@
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
 
@@ -31,6 +31,10 @@ class Attributes(enum.IntFlag, boundary=enum.KEEP):
     SPARSE = 0x200
     REPARSE_POINT = 0x400
     OFFLINE = 0x1000
+
+
+# Those that can be set: the others tell what a file is.
+SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 
 
 class FileStat(NamedTuple):
@@ -229,7 +233,7 @@ class Change:
     """New attributes of a file; None leaves one as it is.
 
     Times are nanoseconds since 1970, cut to 100 ns on the way. `attributes` replaces the DOS attributes that can be set
-    (READONLY, HIDDEN, SYSTEM, ARCHIVE). `mode`, `uid` and `gid` are understood by servers with `Features.POSIX` only.
+    (`SETTABLE`). `mode`, `uid` and `gid` are understood by servers with `Features.POSIX` only.
     """
 
     size: int | None = None

@@ -21,16 +21,19 @@ class Entries:
         self._appearance = Appearance(view)
         self._lifetimes = lifetimes
 
-    def of(self, node: Node, *, ours: bool = False) -> Entry:
-        """Return a node's entry. `ours`: the kernel itself has had it changed to what it is."""
+    def of(self, node: Node, *, ours: bool = False, named: bool = True) -> Entry:
+        """Return a node's entry. `ours`: the kernel itself has had it changed to what it is.
+
+        `named`: it answers for a name; only then the kernel takes notice that it is another file.
+        """
         known = node.known()
         shown = self._files.shown(node, known.stat)
         told = self._files.told
         if told is not None and shown.kind is Kind.FILE:
             if ours:
                 told.agree(node, shown)
-            elif self._files.is_open(node):
-                told.tell_open(node, shown)
+            elif not named or self._files.is_open(node):
+                told.tell_unheard(node, shown)
             else:
                 told.tell(node, shown)
                 known = node.known()  # it may be another file to the kernel now

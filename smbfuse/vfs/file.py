@@ -23,6 +23,7 @@ from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.filetable import FileTable
 from smbfuse.vfs.inode import Node
+from smbfuse.vfs.modes import is_protected
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import Opening, prepare, refuse, wants
 from smbfuse.vfs.posix import KernelCache, Opened, Unsaved
@@ -71,26 +72,36 @@ class OpenFiles:
 
     # -- opening and closing
 
-    async def open(self, node: Node, flags: int) -> Opened:
-        """Open a file.
+    async def open(self, node: Node, flags: int, thread: int = 0) -> Opened:
+        """Open a file, for a thread of a program if the kernel has told which.
 
         Cost: 1 round trip, with all of a small file; none if it is open already and its attributes are still good.
         O_TRUNC of a file that is open already costs another.
-        Raises: SmbError with EISDIR, ELOOP (a symlink), ESTALE (another file has taken the name: look it up again), and
-        as `Share.open`.
+        Raises: SmbError with EISDIR, ELOOP (a symlink), ESTALE (another file has taken the name, or with `cache=loose`
+        another client has changed it: look it up again), and as `Share.open`.
         """
+        if self.told is None:
+            return await self._open(node, flags)
+        again = self.told.comes_again(thread)
+        try:
+            return await self._open(node, flags, again=again)
+        except SmbError as error:
+            if error.errno == posix.ESTALE and not again:
+                self.told.send_back(thread)
+            raise
+
+    async def _open(self, node: Node, flags: int, *, again: bool = False) -> Opened:
         refuse(node)
         join_until = trio.current_time() + JOIN_S
         await self._table.joined(node, join_until)  # asked before us, so most likely answered before
         read, write = wants(flags)
         truncate = bool(flags & os.O_TRUNC)
-        asked_at = node.asked.at
         file, emptied = await self._table.hold(node, read=read, write=write, truncate=truncate, join_until=join_until)
         try:
             if truncate and not emptied:
                 await self._writing.resize(file, 0)
             if self.told is not None:
-                self.told.opened(file, asked_at, emptied=truncate)
+                self.told.opened(file, emptied=truncate, again=again)
         except BaseException:
             self._table.let_go_user(file)
             raise
@@ -198,7 +209,8 @@ class OpenFiles:
         if fh is not None and not self._handle(fh).writes:
             raise SmbError(f"file {fh} is not open to write", errno=posix.EINVAL)
         file = self._table.get(node)
-        if file is not None and file.writer is not None:
+        # By its path, the file may have been protected since it was opened: then the server shall say.
+        if file is not None and file.writer is not None and (fh is not None or not is_protected(node.stat())):
             await self._writing.resize(file, size)
             return
         await self.change_by_path(node, Change(size=size))
@@ -215,16 +227,20 @@ class OpenFiles:
         file = self._table.get(node)
         if file is None or file.writer is None:
             return False
-        with file.writer as server:
+        writer = file.writer
+        with writer as server:
             await file.writes.drain()
-            asked_at = trio.current_time()
-            await server.change(change)
+            # Not beside its last close here, which gives it the time of its last write: that would be the later one.
+            async with file.settling:
+                asked_at = trio.current_time()
+                await server.change(change)
+                if change.written_ns is not None:
+                    file.written_ns = None
+                    file.time_shown = file.moves_time = False
+                    writer.keeps_time = True
             if change.created_ns is not None:
                 self._nodes.changed_here(node, await server.refresh(), asked_at)
         file.own_changes = True
-        if change.written_ns is not None:
-            file.written_ns = None
-            file.time_shown = file.moves_time = False
         return True
 
     async def change_by_path(self, node: Node, change: Change) -> None:

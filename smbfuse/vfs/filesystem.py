@@ -153,12 +153,12 @@ class Filesystem:
         await self._files.close_now(node)
         try:
             if await self._lookup.renew(node):
-                return self._entries.of(node)
+                return self._entries.of(node, named=False)
         except SmbError as error:
             if error.errno not in (posix.ENOENT, posix.ESTALE) or not self._files.is_open(node):
                 raise
         if self._files.is_open(node):
-            return self._entries.of(node)
+            return self._entries.of(node, named=False)
         raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
 
     async def setattr(self, ino: int, new: NewAttributes, fh: int | None) -> Entry:
@@ -300,10 +300,10 @@ class Filesystem:
 
     # -- files
 
-    async def open(self, ino: int, flags: int) -> Opened:
-        """Open a file; see `OpenFiles.open`."""
+    async def open(self, ino: int, flags: int, thread: int = 0) -> Opened:
+        """Open a file, for a thread of a program (0: unknown which); see `OpenFiles.open`."""
         node = self._nodes.get(ino)
-        opened = await self._files.open(node, flags)
+        opened = await self._files.open(node, flags, thread)
         self._speculation.opened(node)
         return opened
 

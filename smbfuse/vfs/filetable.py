@@ -11,7 +11,9 @@ written does not: opening it again costs less than all this.
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import trio
 
@@ -27,13 +29,15 @@ from smbfuse.vfs.content import Content
 from smbfuse.vfs.extents import Chunk, Piece
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node, share_root
-from smbfuse.vfs.modes import READONLY, WRITE_BITS
+from smbfuse.vfs.modes import is_protected
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES, Opener
 from smbfuse.vfs.posix import KernelCache, Unsaved
 from smbfuse.vfs.sharedfile import SharedFile
 
 log = logging.getLogger(__name__)
+
+GONE_WITHIN_S: Final = 5.0  # longest wait for the last transfers of a file that is to be removed
 
 
 class FileTable:
@@ -59,6 +63,8 @@ class FileTable:
         self._spawn = spawn
         self._files: dict[int, SharedFile] = {}
         self._given_up: list[Unsaved] | None = None  # what was, since the end has begun
+        self._ending: Counter[int] = Counter()  # files out of the table that transfers still hold open, by inode
+        self._gone = trio.lowlevel.ParkingLot()  # who waits for the last of these to end
         self._closing = Closing(spawn)
         self._kept = Kept(cache.close_timeout_s, self._end, spawn)
         self._breaks = Breaks(nodes, blocks, kernel, self, spawn)
@@ -95,9 +101,7 @@ class FileTable:
         Raises: as `OpenFiles.open`.
         """
         file = self._files.get(node.ino) or self._enter(node, share_root(node).share, Grant())
-        file.users += 1
-        file.hold()
-        self._kept.take(file)
+        self._add_user(file)
         emptied = False
         try:
             if not file.opening.value or not self._suits(file, read=read, write=write):
@@ -114,14 +118,19 @@ class FileTable:
             raise
         return file, emptied
 
+    async def joined(self, node: Node, until: float) -> None:
+        """Wait until an open of a file that is under way has ended, but not behind one that hangs."""
+        file = self._files.get(node.ino)
+        if file is not None and not file.opening.value and await self._turn(file, until):
+            file.opening.release()
+
     def begin_ahead(self, node: Node) -> SharedFile:
         """Enter a file that is not open, with one user, and keep others from opening it; `open_ahead` is to follow.
 
         Raises: SmbError with ESTALE (its name is gone).
         """
         file = self._enter(node, share_root(node).share, Grant())
-        file.users += 1
-        file.hold()
+        self._add_user(file)
         file.opening.acquire_nowait()
         return file
 
@@ -150,9 +159,7 @@ class FileTable:
             # The name led to a file that is open here under another one. Its former grant was broken by this open; what
             # its handles can do and this one cannot, they go on doing.
             file.grant = grant
-        file.users += 1
-        file.hold()
-        self._kept.take(file)
+        self._add_user(file)
         self.content.adopt(file, server.stat)
         file.attach(server, reads=True, writes=write)
         grant.tell(self._breaks.listener(file))
@@ -200,6 +207,9 @@ class FileTable:
             for handle in file.handles():
                 with handle as server:
                     await server.stand_aside()
+        with trio.move_on_after(GONE_WITHIN_S):
+            while self._ending[node.ino]:
+                await self._gone.park()
         await self._closing.close_now(node.ino)
 
     def give_up(self, file: SharedFile) -> None:
@@ -212,6 +222,10 @@ class FileTable:
         """Hear that no transfer of a file is under way, and nobody uses it."""
         if file.ended:
             file.detach()
+            self._ending[file.node.ino] -= 1
+            if not self._ending[file.node.ino]:
+                del self._ending[file.node.ino]
+                self._gone.unpark_all()
             self._nodes.unpin(file.node)
 
     async def take_over(self, file: SharedFile) -> None:
@@ -222,14 +236,16 @@ class FileTable:
     async def settle_times(self, file: SharedFile) -> None:
         """Give a file on the server the time that was shown here; learn what its attributes are then.
 
-        Cost: none for a small file whose time nobody has asked for; else 1 round trip or 2.
+        Cost: none for a small file whose time nobody has asked for or set; else 1 round trip or 2.
         """
         if file.written_ns is None and not file.own_changes:
             return
         async with file.settling:
             written_ns = file.written_ns
-            # A file that is open goes on being asked about, and its last close would move the time.
-            if file.time_shown or file.size > FIRST_BYTES or file.users:
+            # A file that is open goes on being asked about, and its last close would move the time; a handle that was
+            # told to keep another time would not move it at all.
+            kept = file.writer is not None and file.writer.keeps_time
+            if file.time_shown or file.size > FIRST_BYTES or file.users or kept:
                 try:
                     await self._settle_times(file, written_ns)
                 except SmbError as error:
@@ -273,12 +289,6 @@ class FileTable:
 
     # -- inside: opening
 
-    async def joined(self, node: Node, until: float) -> None:
-        """Wait until an open of a file that is under way has ended, but not behind one that hangs."""
-        file = self._files.get(node.ino)
-        if file is not None and not file.opening.value and await self._turn(file, until):
-            file.opening.release()
-
     async def _turn(self, file: SharedFile, until: float) -> bool:
         """Wait for one's turn to open a file, to be given back by a release; False: not behind an open that hangs."""
         try:
@@ -288,6 +298,11 @@ class FileTable:
                 await file.opening.acquire()
             return not patience.cancelled_caught
         return True
+
+    def _add_user(self, file: SharedFile) -> None:
+        file.users += 1
+        file.hold()
+        self._kept.take(file)
 
     def _enter(self, node: Node, share: Share, grant: Grant) -> SharedFile:
         stat = node.stat()
@@ -301,10 +316,8 @@ class FileTable:
         """Tell whether an open needs nothing of the server."""
         if not file.can(read=read, write=write):
             return False
-        if write:
-            stat = file.node.stat()
-            if stat.attributes & READONLY or (stat.mode is not None and not stat.mode & WRITE_BITS):
-                return False  # it was opened before it was protected: the server shall say whether it may be again
+        if write and is_protected(file.node.stat()):
+            return False  # it was opened before it was protected: the server shall say whether it may be again
         # What has lost its name can be opened again by who has it open, through /proc; and by nobody else.
         still_open = file.opens > 0 and self._nodes.nameless(file.node)
         left_s = self._lifetimes.left(file.node.asked.at, trio.current_time())
@@ -355,6 +368,7 @@ class FileTable:
             node.pages = None
             self._nodes.doubt(node)
         self._blocks.tidy(file.data)
+        self._ending[node.ino] += 1
         file.hold()
         file.let_go()
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import Final
 
 from smbfuse.config import View
-from smbfuse.share import Attributes, FileStat, Kind
+from smbfuse.share import SETTABLE, Attributes, FileStat, Kind
 from smbfuse.vfs.posix import PosixStat
 
 FILE_TYPES: Final = {
@@ -19,8 +19,6 @@ FILE_TYPES: Final = {
 }
 READONLY: Final = int(Attributes.READONLY)  # plain numbers: this runs for every entry of every listing
 SPARSE: Final = int(Attributes.SPARSE)
-# Those that can be set: the others tell what a file is.
-SETTABLE: Final = Attributes.READONLY | Attributes.HIDDEN | Attributes.SYSTEM | Attributes.ARCHIVE
 WRITE_BITS: Final = 0o222
 EXECUTE_BITS: Final = 0o111
 
@@ -71,6 +69,11 @@ class Appearance:
         if stat.attributes & READONLY:
             return self._view.file_mode & ~WRITE_BITS
         return self._view.file_mode
+
+
+def is_protected(stat: FileStat) -> bool:
+    """Tell whether a file is read-only to everybody: by its attribute, or a mode without any write bit."""
+    return bool(stat.attributes & READONLY) or (stat.mode is not None and not stat.mode & WRITE_BITS)
 
 
 def allowed(stat: PosixStat, mode: int, uid: int, gids: Collection[int]) -> bool:

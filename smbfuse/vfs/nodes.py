@@ -48,7 +48,7 @@ class NodeTable:
         self._nodes: dict[int, Node] = {ROOT_INO: root}
         self._own = itertools.cycle(OWN_NUMBERS)
         self._questions = itertools.count(1)
-        self._links: dict[int, list[tuple[Folder, str, str]]] = {}  # further names of a node: folder, key, spelling
+        self.links: dict[int, list[tuple[Folder, str, str]]] = {}  # further names of a node: folder, key, spelling
         self._nameless: dict[int, ShareRoot] = {}  # nodes whose names are all gone, and where they were
         self._pinned: dict[int, Node] = {}
         self._spellings: dict[tuple[int, str], set[bytes]] = {}  # what the kernel calls a name besides what is shown
@@ -209,7 +209,7 @@ class NodeTable:
         node = folder.children.pop(key)
         home = node if isinstance(node, ShareRoot) else share_root(folder)
         self._name_gone(home, node, folder, key, told)
-        others = self._links.get(node.ino, [])
+        others = self.links.get(node.ino, [])
         if node.parent is not folder or node.key != key:
             others[:] = [other for other in others if other[:2] != (folder, key)]
         elif others:
@@ -220,7 +220,7 @@ class NodeTable:
             node.parent = None
             self._nameless[node.ino] = home
         if not others:
-            self._links.pop(node.ino, None)
+            self.links.pop(node.ino, None)
         self.collect(node)
 
     def rename(self, folder: Folder, key: str, new_folder: Folder, name: str, told: tuple[bytes, bytes]) -> None:
@@ -240,7 +240,7 @@ class NodeTable:
             known = node.known()
             node.record = pack(Asked(next(self._questions), -math.inf), known.generation, known.stat, name)
         else:
-            places = self._links[node.ino]
+            places = self.links[node.ino]
             places[:] = [place for place in places if place[:2] != (folder, key)]
             places.append((new_folder, new_key, name))
             self.doubt(node)
@@ -253,7 +253,7 @@ class NodeTable:
     def link(self, folder: Folder, key: str, name: str, node: Node) -> None:
         """Give a node a further name, which is free: we have linked it."""
         folder.children[key] = node
-        self._links.setdefault(node.ino, []).append((folder, key, name))
+        self.links.setdefault(node.ino, []).append((folder, key, name))
 
     # -- life
 
@@ -292,7 +292,7 @@ class NodeTable:
             del self._nodes[at.ino]
             self._nameless.pop(at.ino, None)
             above = at.parent
-            for folder, key, _ in self._links.pop(at.ino, ()):
+            for folder, key, _ in self.links.pop(at.ino, ()):
                 del folder.children[key]
                 self._forget_spellings(folder, key)
                 if folder is not above:
@@ -389,7 +389,7 @@ class NodeTable:
         """Return how the server spells one name of a node, which may have several."""
         if node.parent is folder and node.key == key:
             return node.name
-        return next((name for at, k, name in self._links.get(node.ino, ()) if at is folder and k == key), node.name)
+        return next((name for at, k, name in self.links.get(node.ino, ()) if at is folder and k == key), node.name)
 
     def _name_gone(self, home: ShareRoot, node: Node, folder: Folder, key: str, told: bytes | None) -> None:
         shown = {home.names.shown(self.spelling(node, folder, key)), *self._forget_spellings(folder, key)} - {told}

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from smbfuse.errors import Denied, SmbError, StatusError
+from smbfuse.errors import Busy, Denied, SmbError, StatusError
 from smbfuse.share import Attributes, Change, Features, Kind
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.directory import OpenDirectories
@@ -61,13 +61,17 @@ class Removal:
     async def _unlink(self, place: Place, node: Node) -> None:
         try:
             await self._names.stand_aside(node)
-            if self.is_in_use(place.home, node):
-                hidden = await self.hide(place, node)
-                self._names.removed(place)
-                await self.finish(hidden, node)
-            else:
-                await self._remove(place.home, self._names.path(place), node)
-                self._names.removed(place)
+            if not self.is_in_use(place.home, node):
+                try:
+                    await self._remove(place.home, self._names.path(place), node)
+                    self._names.removed(place)
+                    return
+                except Busy:
+                    if not self._files.is_wanted(node, to_write=False):
+                        raise
+            hidden = await self.hide(place, node)
+            self._names.removed(place)
+            await self.finish(hidden, node)
         except BaseException:
             self._names.doubt(place)
             raise
@@ -95,8 +99,14 @@ class Removal:
     # -- files that live on
 
     def is_in_use(self, home: ShareRoot, node: Node) -> bool:
-        """Tell whether a file must be hidden before its name can be taken away: once it has stood aside."""
-        return self._files.is_wanted(node, to_write=Features.POSIX in home.share.features)
+        """Tell whether a file must be hidden before its name can be taken away: once it has stood aside.
+
+        A server with POSIX semantics takes any name away. But a file that is written should keep one: after a loss of
+        the connection it is opened by it again. And none may be hidden that has another: what the server is told to
+        remove it once it is closed forbids that the other is renamed.
+        """
+        posix = Features.POSIX in home.share.features
+        return not (posix and self._nodes.links.get(node.ino)) and self._files.is_wanted(node, to_write=posix)
 
     async def hide(self, place: Place, node: Node) -> Hidden:
         """Give a file a name that is shown to nobody; to be followed by `finish`, or by `show_again`.

@@ -16,12 +16,12 @@ from typing import Final
 
 from smbfuse.config import ModeChanges, View
 from smbfuse.errors import Denied, SmbError
-from smbfuse.share import Attributes, Change, Features, FileStat, Kind, creation_is_derived
+from smbfuse.share import SETTABLE, Attributes, Change, Features, FileStat, Kind, creation_is_derived
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.lookup import Lookup, is_server_root
-from smbfuse.vfs.modes import SETTABLE, WRITE_BITS, Appearance, settable
+from smbfuse.vfs.modes import WRITE_BITS, Appearance, settable
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Caller, NewAttributes
 from smbfuse.vfs.times import nearest

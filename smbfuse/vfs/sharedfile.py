@@ -54,12 +54,13 @@ class Owner(Protocol):
 class ServerHandle:
     """A handle on the server. `with handle as server:` keeps it from being closed meanwhile."""
 
-    __slots__ = ("_file", "_retired", "_uses", "reads", "server", "writes")
+    __slots__ = ("_file", "_retired", "_uses", "keeps_time", "reads", "server", "writes")
 
     def __init__(self, file: "SharedFile", server: OpenFile, *, reads: bool, writes: bool) -> None:
         self.server = server
         self.reads = reads
         self.writes = writes
+        self.keeps_time = False  # a write time was set by it, which its writes do not move any longer
         self._file = file
         self._uses = 0
         self._retired = False
@@ -116,7 +117,6 @@ class SharedFile:
         self.time_shown = False  # somebody was told `written_ns`
         self.moves_time = False  # closing it makes the server take another write time
         self.flushed = False  # the server has put on its disk what it has
-        self.flushing: trio.Lock | None = None  # one at a time asks it to; made when first used
         self.keep_until: float | None = None  # closed then, even if wanted again; see `closing.Kept`
         self.ended = False  # out of the table: closed when the last transfer has ended
         self.at_once = False  # somebody waits for its close
@@ -128,6 +128,11 @@ class SharedFile:
     @functools.cached_property
     def appending(self) -> trio.Lock:
         """Held between asking for the size and writing behind it."""
+        return trio.Lock()
+
+    @functools.cached_property
+    def flushing(self) -> trio.Lock:
+        """Held by the one who asks the server to put it on its disk."""
         return trio.Lock()
 
     @functools.cached_property

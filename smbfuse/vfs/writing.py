@@ -57,8 +57,8 @@ class Writing:
         """Have the server put on its disk what it has of a file, unless it has done so."""
         if not self._strict_sync:
             return
-        lock = file.flushing = file.flushing or trio.Lock()
-        async with lock:  # who is second returns when the first has his answer, and asks himself if that was an error
+        # Who is second waits for the first one's answer, and asks himself if that was an error.
+        async with file.flushing:
             if file.flushed or file.writer is None:
                 return
             file.flushed = True  # unless something is written meanwhile
@@ -86,8 +86,9 @@ class Writing:
         return allowed and not handle.direct and not handle.sync and file.writes.may_wait
 
     def _note_write(self, file: SharedFile) -> None:
-        """Give a file the time of a write, where nobody else can have written later."""
-        if self._loose or Caching.WRITE in file.grant.current:
+        """Give a file the time of a write, where nobody else can have written later, or the server does not."""
+        server_does_not = file.writer is not None and file.writer.keeps_time
+        if self._loose or server_does_not or Caching.WRITE in file.grant.current:
             file.written_ns = nearest(time.time_ns())
 
     async def _through(self, handle: Handle, offset: int, data: bytes) -> int:

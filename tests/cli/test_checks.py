@@ -55,6 +55,15 @@ def test_a_mount_of_another_kind_is_busy() -> None:
     assert "(proc)" in sentence
 
 
+def test_an_automount_is_there_to_be_mounted_over_and_not_looked_into(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "entry").touch()  # who looks inside would see it, and refuse
+    entry = MountEntry((0, 99), str(folder), mountinfo.AUTOFS_TYPE, "systemd-1", owner=None)
+    monkeypatch.setattr(mountinfo, "mounted_at", lambda path: entry)
+    assert checks.check_mountpoint(Mount(mountpoint=str(folder))) == []
+
+
 def test_a_dead_mount_of_another_user_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = MountEntry((0, 99), str(folder), mountinfo.FUSE_TYPE, "//h/s", owner=4242)
     monkeypatch.setattr(mountinfo, "mounted_at", lambda path: entry)

@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from smbfuse.client.connection import SCRATCH_SIZE, Connection
+from smbfuse.client.connection import OTHERS_PATIENCE_S, SCRATCH_SIZE, Connection
 from smbfuse.errors import ConnectionLost, Timeout
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
@@ -211,6 +211,26 @@ async def test_a_server_that_answers_pings_but_not_the_request_is_a_timeout(auto
             assert trio.current_time() - began == pytest.approx(TIMEO_S, abs=0.1)
             assert engine.cancelled == [exchange.sequence]
             assert connection.lost_because is None
+            nursery.cancel_scope.cancel()
+
+
+async def test_who_is_told_that_the_server_is_at_work_waits_for_other_clients(autojump_clock: MockClock) -> None:
+    async with connected() as (connection, engine, server):
+
+        async def serve() -> None:
+            while True:
+                number, text = await request_of(server)
+                if text == b"ping":
+                    await server.send_all(answer(number, b"pong"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            exchange = engine.submit(b"held up")
+            exchange.in_hand = True
+            began = trio.current_time()
+            with pytest.raises(Timeout):
+                await connection.perform(exchange)
+            assert trio.current_time() - began == pytest.approx(OTHERS_PATIENCE_S, abs=0.1)
             nursery.cancel_scope.cancel()
 
 

@@ -422,6 +422,15 @@ def test_explicit_file_ids_stay_as_they_are_when_unrolled() -> None:
 # -- asynchronous answers and cancelling
 
 
+def test_an_open_that_the_server_is_at_work_on_may_be_held_up_by_others() -> None:
+    engine = engine_with(2)
+    exchange = engine.submit((CREATE, read(10)), tree=TREE)
+    header = sent_one(engine)[0][0]
+    pending = HeaderFlags.SERVER_TO_REDIR | HeaderFlags.ASYNC_COMMAND
+    arrive(engine, response(header, REFUSED, status=NtStatus.PENDING, flags=pending, async_id=5, credits=1))
+    assert exchange.in_hand
+
+
 def test_an_interim_answer_brings_credits_and_the_final_one_ends_it() -> None:
     engine = engine_with(1)
     exchange = engine.submit((ECHO,), tree=TREE)
@@ -430,6 +439,7 @@ def test_an_interim_answer_brings_credits_and_the_final_one_ends_it() -> None:
     for _ in range(2):
         arrive(engine, response(header, REFUSED, status=NtStatus.PENDING, flags=pending, async_id=5, credits=3))
     assert not exchange.done
+    assert not exchange.in_hand
     assert engine.window.available == 6
     arrive(engine, response(header, EchoResponse().encode(), flags=pending, async_id=5, credits=0))
     assert statuses(exchange) == [0]

@@ -134,7 +134,7 @@ class MemoryFilesystem(Scratch):
     async def releasedir(self, fh: int) -> None:
         """Close the folder."""
 
-    async def open(self, ino: int, flags: int) -> Opened:
+    async def open(self, ino: int, flags: int, thread: int = 0) -> Opened:
         """Open a file; one of them never opens."""
         if ino == BLOCKED:
             self.asked["blocked"] += 1

@@ -32,6 +32,7 @@ GRANTING: Final[dict[str, Options]] = {
     "2.1": {"vers": "2.1"},
     "3.1.1": {"vers": "3.1.1"},
 }
+THREE: Final = ["1.0", "2.0", "3.1.1"]  # each with grants of another kind
 
 
 @pytest.fixture(params=list(GRANTING))
@@ -142,6 +143,67 @@ def test_smbclient_reads_and_writes_beside_a_mount(pair: Pair, tmp_path: Path) -
     pair.server.smbclient(f"{inside}; put new f")
     assert soon(lambda: pair.first.read("w") == b"from another client")
     assert soon(lambda: content(pair.second) == b"from another client")
+
+
+# -- sizes of files that are open
+
+
+@pytest.mark.parametrize("cache", ["strict", "loose"])
+@pytest.mark.parametrize("dialect", THREE)
+def test_a_file_that_was_looked_at_too_early_has_its_size_once_it_is_open(
+    pair_of: Callable[..., Pair], dialect: str, cache: str
+) -> None:
+    pair = pair_of({"vers": dialect, "cache": cache, "actimeo": LONG_S})
+    for number in range(5):
+        name = f"f{number}"
+        open_to_write(pair.first, name)
+        assert pair.second.stat(name)["st_size"] == 0
+        write(pair.first, b"z" * 8000)
+        pair.first.do("os.fsync(kept['w'])")
+        pair.second.open("r", name)
+        assert pair.second.fstat("r")["st_size"] == 8000
+        assert pair.second.read("r", 10_000) == b"z" * 8000
+        pair.second.close("r")
+        pair.first.close("w")
+
+
+APPENDER: Final = """
+import os, sys
+print("begun", flush=True)
+while True:
+    fd = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+    os.write(fd, b"x" * 10)
+    os.close(fd)
+"""
+READER: Final = """
+import os, sys
+shrunk, length = 0, 0
+for _ in range(300):
+    fd = os.open(sys.argv[1], os.O_RDONLY)
+    os.fstat(fd)
+    read = len(os.read(fd, 1 << 22))
+    os.close(fd)
+    shrunk += read < length
+    length = read
+print(shrunk)
+"""
+
+
+@pytest.mark.parametrize("dialect", THREE)
+def test_opening_a_file_that_another_client_appends_to_all_the_time_never_fails(
+    pair_of: Callable[..., Pair], dialect: str
+) -> None:
+    pair = pair_of({"vers": dialect, "cache": "loose", "nolease": True, "actimeo": "10ms"})
+    save(pair.first, b"")
+    appender = pair.mounts[0].start("/usr/bin/python3", "-c", APPENDER, pair.mounts[0].point / "f")
+    try:
+        assert appender.stdout is not None
+        assert appender.stdout.readline() == b"begun\n"
+        shrunk = pair.mounts[1].python(READER, pair.mounts[1].point / "f")
+    finally:
+        appender.kill()
+        appender.communicate(timeout=30)
+    assert shrunk == "0\n"
 
 
 # -- without a grant

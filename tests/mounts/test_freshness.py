@@ -150,17 +150,17 @@ def test_a_file_that_changes_all_the_time_is_never_seen_as_a_mixture(
 ) -> None:
     """Replaced by renaming, as careful writers do; whoever opens it reads the one or the other."""
     file, next_one = share_folder / "file", share_folder / "next"
-    file.write_bytes(b"a" * 300_000)
+    file.write_bytes(bytes(300_000))
     mounted = mount(samba, {**options, "cache": mode, "actimeo": 1}, subfolder=f"/{share_folder.name}")
     seen = set()
     with caller_on(mounted) as caller:
-        for round_number in range(40):
-            letter = b"abcdefgh"[round_number % 8 : round_number % 8 + 1]
-            next_one.write_bytes(letter * (300_000 + round_number))
+        for version in range(1, 41):  # none twice: what is seen each second might be the same one
+            next_one.write_bytes(bytes([version]) * (300_000 + version))
             next_one.rename(file)
             caller.open("now", "file")
             read = caller.read("now")
             assert set(read) == set(read[:1])
+            assert len(read) == 300_000 + read[0]
             seen.add(read[:1])
             caller.close("now")
             time.sleep(0.06)

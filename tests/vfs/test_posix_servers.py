@@ -1,8 +1,11 @@
 """What the filesystem makes of servers with POSIX extensions, and of what they refuse all the same."""
 
 import errno
+import os
 
 import pytest
+import trio
+from trio.testing import MockClock
 
 from smbfuse.config import View
 from smbfuse.errors import SmbError
@@ -36,6 +39,41 @@ async def test_a_file_that_the_server_will_not_replace_is_put_aside_first(mount:
     assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"theirs"
     assert list(share.root.children) == ["theirs"]
     await mounted.fs.release(opened.fh)
+
+
+async def test_only_the_last_name_of_a_file_that_is_written_is_hidden(
+    mount: Mount, share: MemShare, autojump_clock: MockClock
+) -> None:
+    share.features |= Features.HARD_LINKS
+    mounted = await mount(share)
+    ino = await mounted.ino("mine")
+    opened = await mounted.fs.open(ino, os.O_RDWR)
+    await mounted.fs.link(ino, 1, b"other")
+    before = share.calls["rename"]
+    await mounted.fs.unlink(1, b"mine")
+    assert share.calls["rename"] == before
+    assert sorted(share.root.children) == ["other", "theirs"]
+    await mounted.fs.unlink(1, b"other")
+    assert share.calls["rename"] == before + 1
+    assert await mounted.names("") == [b".", b"..", b"theirs"]
+    await mounted.fs.write(opened.fh, 0, b"MINE")
+    assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"MINE"
+    await mounted.fs.release(opened.fh)
+    await trio.sleep(2)
+    assert list(share.root.children) == ["theirs"]
+
+
+async def test_what_open_handles_of_others_forbid_is_hidden_after_all(mount: Mount, share: MemShare) -> None:
+    mounted = await mount(share)
+    opened = await mounted.fs.open(await mounted.ino("mine"), 0)
+    share.fail("remove", error(NtStatus.SHARING_VIOLATION, "DELETE", "mine"))
+    await mounted.fs.unlink(1, b"mine")
+    assert bytes(await mounted.fs.read(opened.fh, 0, 100)) == b"mine"
+    await mounted.fs.release(opened.fh)
+    share.fail("remove", error(NtStatus.SHARING_VIOLATION, "DELETE", "theirs"))
+    with pytest.raises(SmbError) as refused:
+        await mounted.fs.unlink(1, b"theirs")
+    assert refused.value.errno == errno.EBUSY
 
 
 async def test_a_folder_that_the_server_will_not_replace_stays(mount: Mount, share: MemShare) -> None:

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache
 from smbfuse.errors import SmbError
-from smbfuse.share import Attributes, Caching, Change, Features
+from smbfuse.share import Attributes, Caching, Change, Features, GrantHolder, Kind
 from smbfuse.status import NtStatus, error
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
@@ -328,6 +328,33 @@ def answers_late(share: MemShare, operation: str) -> Callable[[], None]:
 
     setattr(share, operation, late)
     return gate.set
+
+
+async def test_a_file_that_a_transfer_holds_open_is_closed_before_it_is_removed(
+    mount: Mount, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = MemShare()
+    share.add("f", b"bytes")
+    mounted = await mount(share)
+    open_then: list[int] = []
+    remove = share.remove
+
+    async def watched(path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
+        open_then.append(share.open_files)
+        await remove(path, kind, holder)
+
+    monkeypatch.setattr(share, "remove", watched)
+    opened = await mounted.fs.open(await mounted.ino("f"), 0)
+    (file,) = mounted.fs._files._table.all()
+    file.hold()  # as what its last close has begun does, or a block on its way
+    await mounted.fs.release(opened.fh)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mounted.fs.unlink, 1, b"f")
+        await wait_all_tasks_blocked()
+        assert open_then == []
+        file.let_go()
+    assert open_then == [0]  # a server keeps the name of what is open
+    assert await mounted.names("") == [b".", b".."]
 
 
 async def test_an_answer_from_before_a_removal_does_not_bring_the_file_back(

@@ -9,9 +9,11 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode, ModeChanges, View
-from smbfuse.share import Attributes, Change, Features, FileStat, GrantHolder
+from smbfuse.errors import SmbError
+from smbfuse.share import Attributes, Caching, Change, Features, FileStat, GrantHolder
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs.posix import NewAttributes
+from tests.support.mem_grants import EVERYTHING
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount
 from tests.vfs.test_changes import CALLER, make, refusal
@@ -86,6 +88,58 @@ async def test_a_time_set_through_a_writer_outlasts_its_close(mount: Mount, auto
     await mounted.fs.release(opened.fh)
     await trio.sleep(5)
     assert (await mounted.fs.getattr(entry.stat.ino)).stat.mtime_ns == share.node("f").written_ns == CUT
+
+
+async def test_a_time_set_right_after_the_close_outlasts_the_one_that_the_close_gives(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare(grants=EVERYTHING)
+    mounted = await mount(share)
+    entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
+    ino = entry.stat.ino
+    await mounted.fs.write(opened.fh, 0, b"bytes")
+    await mounted.fs.getattr(ino)  # the time of the write was shown: the close will have the server take it
+    await mounted.fs.flush(opened.fh)
+    share.delays["change_open"] = 0.1
+    await mounted.fs.release(opened.fh)
+    assert (await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), None)).stat.mtime_ns == CUT
+    await trio.sleep(5)
+    assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns == CUT
+
+
+@pytest.mark.parametrize("ask", [False, True])
+@pytest.mark.parametrize("grants", [Caching(0), EVERYTHING])
+async def test_what_is_written_after_a_time_was_set_moves_it(
+    mount: Mount, autojump_clock: MockClock, grants: Caching, ask: bool
+) -> None:
+    share = MemShare(grants=grants)  # the time of a write is the server's to tell: and by this handle it does not
+    mounted = await mount(share)
+    entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
+    ino = entry.stat.ino
+    await mounted.fs.setattr(ino, NewAttributes(mtime_ns=PAST), opened.fh)
+    await mounted.fs.write(opened.fh, 0, b"bytes")
+    if ask:
+        assert (await mounted.fs.getattr(ino)).stat.mtime_ns > CUT
+    await mounted.fs.flush(opened.fh)
+    await mounted.fs.release(opened.fh)
+    await trio.sleep(5)
+    assert (await mounted.fs.getattr(ino)).stat.mtime_ns == share.node("f").written_ns > CUT
+
+
+async def test_a_file_that_was_protected_is_not_cut_by_a_handle_from_before(mount: Mount) -> None:
+    share = MemShare(grants=EVERYTHING, features=Features.POSIX)
+    mounted = await mount(share)
+    entry, opened = await mounted.fs.create(1, b"f", 0o644, os.O_WRONLY, CALLER)
+    ino = entry.stat.ino
+    await mounted.fs.write(opened.fh, 0, b"bytes")
+    await mounted.fs.setattr(ino, NewAttributes(mode=0o444), None)
+    share.fail("change", error(NtStatus.ACCESS_DENIED, "SET_INFO", "f"))
+    with pytest.raises(SmbError) as refused:
+        await mounted.fs.setattr(ino, NewAttributes(size=1), None)
+    assert refused.value.errno == errno.EACCES
+    await mounted.fs.setattr(ino, NewAttributes(size=2), opened.fh)
+    assert share.node("f").data == b"by"
+    await mounted.fs.release(opened.fh)
 
 
 async def test_an_older_answer_does_not_bring_an_older_time_back(mount: Mount, nursery: trio.Nursery) -> None:

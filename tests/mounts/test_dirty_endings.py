@@ -1,0 +1,239 @@
+"""However a mount ends while the server lacks what programs wrote: it is there when smbfuse has ended, or it is said.
+
+The server is held up at a relay while the programs write, so that nothing can have been saved before the mount ends.
+"""
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pytest
+
+from smbfuse.cli.exits import Exit
+from tests.relay import Relay
+from tests.support.mounts import Mount, Options
+from tests.support.samba import SambaServer, wait_for
+from tests.support.users import User
+
+pytestmark = [pytest.mark.mounts, pytest.mark.samba]
+
+PATIENCE_S: Final = 30.0
+SILENCE_S: Final = 0.7  # more than it takes to end for who waits for nothing
+LAST_CALLS_S: Final = 5.0  # the same, behind the time that programs inside are given
+NAME: Final = "geschrieben [ß] 🦑"
+BEFORE: Final = bytes(range(256)) * 800
+AFTER: Final = BEFORE[::-1]  # several requests of SMB1, part of one of SMB 3
+DIALECTS: Final = [pytest.param({"vers": "1.0"}, id="1.0"), pytest.param({"vers": "3.1.1"}, id="3.1.1")]
+
+# Told a word on a line, it does what the word says and answers with it. What it writes, through the descriptor or
+# through a mapping that is in memory already, is what was there from its end to its beginning.
+WRITER: Final = """
+import mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+size = os.fstat(fd).st_size
+pages = mmap.mmap(fd, size)
+data = pages[::-1]
+def write():
+    assert os.pwrite(fd, data, 0) == size
+def touch():
+    os.closerange(3, fd + 10)  # the mapping's own descriptor too: it lives without
+    pages[:] = data
+def close():
+    pages.close()
+    os.close(fd)
+print("ready", flush=True)
+for line in sys.stdin:
+    globals()[line.strip()]()
+    print(line, end="", flush=True)
+"""
+
+
+class Writer:
+    """A program that has a file of a mount open."""
+
+    def __init__(self, mount: Mount, process: subprocess.Popen[bytes], saved: Path) -> None:
+        self.mount = mount
+        self.process = process
+        self.saved = saved  # the file, on the server's disk
+        self.answers("ready")
+
+    def tell(self, word: str) -> None:
+        """Tell it to do something; waits for nothing."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(word.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def answers(self, word: str) -> None:
+        """Wait until it has done what it was told."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == word.encode() + b"\n"
+
+    def writes(self) -> None:
+        """Have it write everything anew, and check that the server has nothing of that."""
+        self.tell("write")
+        self.answers("write")
+        assert self.saved.read_bytes() == BEFORE
+
+    def unsaved(self) -> int:
+        """Return how many bytes smbfuse says it has and the server has not."""
+        return int(self.mount.status()["filesystem"]["unsaved"])
+
+    def everything_is_unsaved(self) -> bool:
+        """Wait until smbfuse says so."""
+        return wait_for(lambda: self.unsaved() == len(AFTER), PATIENCE_S)
+
+    def sees_the_end(self) -> bool:
+        """Wait until smbfuse says that it is ending."""
+        return wait_for(lambda: bool(self.mount.status()["ending"]), PATIENCE_S)
+
+    def everything_was_saved(self) -> None:
+        """Check that smbfuse ends with 0, and that the server has everything then."""
+        assert self.mount.process.wait(PATIENCE_S) == 0, self.mount.log_text()
+        assert not self.mount.mounted()
+        assert self.saved.read_bytes() == AFTER
+
+
+def new_file(path: Path, user: User) -> Path:
+    """Make a file on the server's disk that the writer may write."""
+    path.write_bytes(BEFORE)
+    return user.owns(path)
+
+
+@contextlib.contextmanager
+def writer_on(mount: Mount, saved: Path) -> Iterator[Writer]:
+    """Run a writer of the file `saved` at the top of a mount for a while."""
+    with mount.start("/usr/bin/python3", "-c", WRITER, mount.point / saved.name) as process:
+        try:
+            yield Writer(mount, process, saved)
+        finally:
+            process.kill()
+
+
+class Held(NamedTuple):
+    """A writer on a mount whose server hears nothing."""
+
+    writer: Writer
+    relay: Relay
+
+    @property
+    def mount(self) -> Mount:
+        """The mount."""
+        return self.writer.mount
+
+    def ends_saved(self) -> None:
+        """Check that smbfuse lives while the server hears nothing, and saves everything when it does."""
+        assert not wait_for(lambda: self.mount.process.poll() is not None, SILENCE_S)
+        assert self.writer.saved.read_bytes() == BEFORE
+        self.relay.heal()
+        self.writer.everything_was_saved()
+
+
+@pytest.fixture
+def held(
+    request: pytest.FixtureRequest,
+    samba: SambaServer,
+    share_folder: Path,
+    relay_to: Callable[..., Relay],
+    mount: Callable[..., Mount],
+    user: User,
+) -> Iterator[Held]:
+    """Provide such a mount with the options that a test asks for; the server hears nothing from now on."""
+    relay = relay_to(samba.port)
+    saved = new_file(share_folder / NAME, user)
+    options: Options = {**request.param, "port": relay.port}
+    with writer_on(mount(samba, options, subfolder=f"/{share_folder.name}"), saved) as writer:
+        relay.hold()
+        try:
+            yield Held(writer, relay)
+        finally:
+            relay.heal()  # or the kernel keeps the writer that is to be killed
+
+
+@pytest.mark.parametrize("held", DIALECTS, indirect=True)
+def test_a_close_has_saved_before_the_mount_can_be_undone(held: Held) -> None:
+    held.writer.writes()
+    held.writer.tell("close")
+    assert held.writer.everything_is_unsaved()
+    code, _, complaint = held.mount.run_all("fusermount3", "-u", held.mount.point)
+    assert code != 0
+    assert "busy" in complaint.lower()
+    held.relay.heal()
+    held.writer.answers("close")
+    held.mount.run("fusermount3", "-u", held.mount.point)
+    held.writer.everything_was_saved()
+
+
+# Not with `loose`: there the kernel tells a file's times before it lets a killed program go, which waits like a close.
+@pytest.mark.parametrize("held", DIALECTS, indirect=True)
+def test_what_a_killed_program_had_mapped_is_saved_though_nobody_waits_for_it(held: Held) -> None:
+    held.writer.tell("touch")
+    held.writer.answers("touch")
+    held.writer.process.kill()
+    held.writer.process.wait(PATIENCE_S)
+    assert held.writer.everything_is_unsaved()
+    held.mount.run("fusermount3", "-u", held.mount.point)
+    assert not held.mount.mounted()
+    held.ends_saved()
+
+
+@pytest.mark.parametrize("held", DIALECTS, indirect=True)
+def test_a_lazily_undone_mount_saves_what_is_written_until_the_last_close(held: Held) -> None:
+    held.mount.run("fusermount3", "-u", "-z", held.mount.point)
+    assert not held.mount.mounted()
+    held.writer.writes()
+    held.writer.tell("close")
+    assert held.writer.everything_is_unsaved()
+    held.ends_saved()
+
+
+def test_sigterm_saves_what_is_open(
+    samba: SambaServer, share_folder: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount], user: User
+) -> None:
+    relay = relay_to(samba.port)
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for name, options in {"1": {"vers": "1.0"}, "3": {"vers": "3.1.1"}, "loose": {"cache": "loose"}}.items():
+            saved = new_file(share_folder / f"{name} {NAME}", user)
+            mounted = mount(samba, {**options, "port": relay.port}, subfolder=f"/{share_folder.name}")
+            writers.append(stack.enter_context(writer_on(mounted, saved)))
+        relay.hold()
+        stack.callback(relay.heal)
+        for writer in writers:
+            writer.writes()
+            writer.mount.process.send_signal(signal.SIGTERM)
+        for writer in writers:
+            assert writer.sees_the_end()
+            assert writer.everything_is_unsaved()  # with `loose` the kernel has handed it over now
+        assert not wait_for(lambda: any(writer.mount.process.poll() is not None for writer in writers), LAST_CALLS_S)
+        relay.heal()
+        for writer in writers:
+            writer.everything_was_saved()
+
+
+def test_sigterm_says_what_a_stopped_server_has_not_taken(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], user: User
+) -> None:
+    server = start_samba()
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for vers in ("1.0", "3.1.1"):  # both at once: it takes its time
+            saved = new_file(server.root / f"{vers} {NAME}", user)
+            options = {"vers": vers, "timeo": 2}
+            mounted = mount(server, options, announced=["not on the server"])
+            writers.append(stack.enter_context(writer_on(mounted, saved)))
+        stack.enter_context(server.paused())
+        for writer in writers:
+            writer.writes()
+        for writer in writers:
+            assert writer.unsaved() == len(AFTER)
+            writer.mount.process.send_signal(signal.SIGTERM)
+        for writer in writers:
+            said = writer.mount
+            assert said.process.wait(3 * PATIENCE_S) == Exit.UNSAVED, said.log_text()
+            assert not said.mounted()
+            assert f"not on the server: file={writer.saved.name!r} offset=0 length={len(AFTER)}: " in said.log_text()
+            last = said.log_text().splitlines()[-1]
+            assert last == f"smbfuse: unmounted with {len(AFTER)} bytes of 1 file not on the server; the log names them"
