@@ -15,8 +15,8 @@ usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
        smbfuse watch [-o OPTION[=VALUE][,…]]… [--json] [--flat] SOURCE
 
 Mount an SMB share as an ordinary user; `fusermount3 -u MOUNTPOINT` undoes it.
-`watch` mounts nothing: it prints what others change on the share, a line each, until it is interrupted (`--flat`: in
-the folder itself, not below).
+`watch` mounts nothing: it prints what others change on the share, a line each,
+until it is interrupted (`--flat`: in the folder itself, not below).
 
 SOURCE is //host/share, //host/share/folder, //host for the whole server, or
 smb://[domain;][user@]host[:port]/share/folder.
