@@ -117,6 +117,11 @@ class Supervisor:
             return self.final is None
         return self.final is None and trio.current_time() < self._outage.lasting_at
 
+    @property
+    def deadline(self) -> float:
+        """Until when those wait who have just lost the connection."""
+        return trio.current_time() + self.timeo_s if self._outage is None else self._outage.deadline
+
     async def session(self, *, hurry: bool = True) -> tuple[Session, int]:
         """Return the session in force and its incarnation, waiting for a dial until the outage's deadline at most.
 

@@ -7,6 +7,7 @@ else. Each call names the session that it used, so that ten callers who lose the
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -49,13 +50,16 @@ class Tree:
     async def repeat(self, call: Callable[[Share], Awaitable[T]], *, unsent_only: bool = False) -> T:
         """Make `call` on the share in force, and again on a new connection if the old one is lost meanwhile.
 
-        The time without a connection is bounded by `timeo`, counted from the loss; a call that keeps losing its
-        connection is given up after a few repeats. `unsent_only`: it is repeated only if it surely never left; what a
-        session that is gone refuses may be the last of several requests, so this counts as having left.
+        The time without a connection is bounded by `timeo`, counted from the loss. A call that keeps losing its
+        connection is given up after a few repeats, and once it has lost one when `timeo` had passed since the first
+        silence: a link may carry a login, and swallow whatever is larger. `unsent_only`: it is repeated only if it
+        surely never left; what a session that is gone refuses may be the last of several requests, so this counts as
+        having left.
         Raises: what the call and a dial may raise; ConnectionLost is `sent` if any attempt was.
         """
         sent = False
         repeats = 0
+        give_up_at = math.inf
         while True:
             try:
                 share, session_incarnation = await self._current()
@@ -73,7 +77,9 @@ class Tree:
                 sent = sent or error.sent
             self._lost(share, session_incarnation, lost)
             repeats += 1
-            if repeats > MOST_REPEATS or (sent and unsent_only):
+            give_up_at = min(give_up_at, self._supervisor.deadline)
+            late = trio.current_time() >= give_up_at
+            if late or repeats > MOST_REPEATS or (sent and unsent_only):
                 raise lost
             log.debug("repeated after a loss share=%s repeats=%d reason=%s", self.name, repeats, lost)
 

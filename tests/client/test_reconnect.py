@@ -58,6 +58,7 @@ class World:
     connections: list["FakeConnection"] = field(default_factory=list)
     peers: Iterator[str] = field(default_factory=lambda: itertools.repeat("fake"))
     fail_reads: list[SmbError] = field(default_factory=list)
+    silence_s: float = 0.0  # before a read fails
     closed: list[str] = field(default_factory=list)
 
     async def dial(self, nursery: trio.Nursery) -> "FakeSession":
@@ -160,6 +161,9 @@ class FakeFile:
         await trio.lowlevel.checkpoint()
         self.share.connection.check()
         if self.share.world.fail_reads:
+            if self.share.world.silence_s:
+                self.share.connection.silent_since = trio.current_time()
+                await trio.sleep(self.share.world.silence_s)
             raise self.share.world.fail_reads.pop(0)
         return memoryview(b"0123456789"[offset : offset + length])
 
@@ -400,6 +404,20 @@ async def test_a_request_that_kills_every_connection_is_given_up(autojump_clock:
         with pytest.raises(ConnectionLost, match="killed by this"):
             await file.read(0, 4)
         assert world.dials == 1 + MOST_REPEATS
+
+    await with_share(world, use)
+
+
+async def test_a_call_that_falls_silent_on_each_connection_ends_with_the_deadline(autojump_clock: MockClock) -> None:
+    world = World(silence_s=11.0)
+
+    async def use(share: ReconnectingShare) -> None:
+        file = await share.open("a", OpenIntent())
+        began = trio.current_time()
+        world.fail_reads = [ConnectionLost("no sign of life", sent=True) for _ in range(100)]
+        with pytest.raises(ConnectionLost, match="no sign of life"):
+            await file.read(0, 4)
+        assert TIMEO_S <= trio.current_time() - began < TIMEO_S + world.silence_s
 
     await with_share(world, use)
 
