@@ -39,6 +39,11 @@ class Holding:
             self._over = True
             self.holder.lost()
 
+    def regained(self) -> None:
+        """See `GrantHolder.regained`."""
+        if not self._over:
+            self.holder.regained()
+
 
 class Renaming:
     """A rename under way."""

@@ -260,8 +260,11 @@ class ReconnectingFile(Reopening):
             return proof
 
         async with self._one_reopens:
-            if not self._stands() and not await self._reclaim(share):
-                await self._reopen(attempt)
+            if not self._stands():
+                if not await self._reclaim(share):
+                    await self._reopen(attempt)
+                if self.holding is not None and self.caching:
+                    self.holding.regained()
             return self._file
 
     async def _reclaim(self, share: Share) -> bool:

@@ -170,7 +170,7 @@ class LinkForm(enum.Enum):
 class GrantHolder(Protocol):
     """Who keeps what of one file (or folder) by the server's grant: one for each file, however often it is open.
 
-    `key` is the lease key, 16 bytes, the client's own choice: opens with one key do not break each other's grant. Both
+    `key` is the lease key, 16 bytes, the client's own choice: opens with one key do not break each other's grant. All
     calls are plain, come from the connection's reader and must not block; work is for a task that they start.
     """
 
@@ -187,6 +187,14 @@ class GrantHolder(Protocol):
 
     def lost(self) -> None:
         """Hear that the connection has ended, and every grant with it: what is kept may be stale from now on."""
+        ...
+
+    def regained(self) -> None:
+        """Hear that a file whose grant was lost has been reclaimed, or opened again, and brings one.
+
+        `OpenFile.caching` tells which: it may be less than before, or more. It is from now on: what happened to the
+        file since the loss is in its attributes, which are to be asked for first.
+        """
         ...
 
 

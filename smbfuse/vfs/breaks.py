@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import trio
 
+from smbfuse.errors import SmbError
 from smbfuse.share import Caching
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.nodes import NodeTable
@@ -78,6 +79,33 @@ class Breaks:
         self._kernel.invalidate_inode(file.node.ino, True)
         self._keeper.give_up(file)
 
+    def regained(self, file: SharedFile) -> None:
+        """Begin to believe a grant again that came with a handle opened anew. Plain: see `share.GrantHolder`."""
+        if not file.ended:
+            file.hold()
+            self._spawn(self._regain, file)
+
+    async def _regain(self, file: SharedFile) -> None:
+        """Take what the handles have been granted, once it is known what became of the file since the loss.
+
+        Cost: 1 round trip.
+        """
+        try:
+            for handle in file.handles()[:1]:
+                asked = self._nodes.ask(trio.current_time())
+                with handle as server:
+                    stat = await server.refresh()
+                self._nodes.told(file.node, stat, asked)
+            granted = Caching.NONE
+            for handle in file.handles():
+                granted |= handle.server.caching  # as it is now: it may have been broken since
+            file.grant.given(granted)
+            log.debug("grant regained file=%r caching=%r", file.path, granted)
+        except SmbError as error:
+            log.debug("grant not made use of file=%r reason=%s", file.path, error)
+        finally:
+            file.let_go()
+
     def drop(self, file: SharedFile) -> trio.Event:
         """Forget all that is kept of a file's content, here and in the kernel; the event is set when it has happened.
 
@@ -145,3 +173,7 @@ class FileBreaks:
     def lost(self) -> None:
         """Hear of the connection's end; see `Breaks.lost`."""
         self._breaks.lost(self._file)
+
+    def regained(self) -> None:
+        """Hear that a grant is there again; see `Breaks.regained`."""
+        self._breaks.regained(self._file)

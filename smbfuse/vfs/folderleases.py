@@ -54,6 +54,9 @@ class FolderLease:
         """Hear that the connection has ended: from now on nobody tells us."""
         self._leases.broken(self)
 
+    def regained(self) -> None:
+        """Hear what is told of files alone; the next listing asks for a lease of its own."""
+
 
 class FolderLeases:
     """All directory leases. `outgrown` is told of a folder whose listings are not to be believed any longer."""

@@ -21,6 +21,10 @@ class Listener(Protocol):
         """Hear that the grant has ended with its connection."""
         ...
 
+    def regained(self) -> None:
+        """Hear that there is one again, of which the open files can tell."""
+        ...
+
 
 class Grant:
     """The grant on one file, whoever opened it and however often. Implements `share.GrantHolder`.
@@ -63,3 +67,8 @@ class Grant:
         self._missed.clear()
         if self._listener is not None:
             self._listener.lost()
+
+    def regained(self) -> None:
+        """Hear that there is one again, which counts once it is `given`; see `share.GrantHolder`."""
+        if self._listener is not None:
+            self._listener.regained()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from trio.testing import MockClock
 
+from smbfuse.client.smb2_grants import to_lease_state
 from smbfuse.errors import Busy, Exists, SmbError, StaleHandle
 from smbfuse.share import Caching, Creation, OpenIntent
 from smbfuse.status import NtStatus
@@ -29,12 +30,16 @@ class Holder:
     def __init__(self) -> None:
         self.key = b"0123456789abcdef"
         self.losses = 0
+        self.regains = 0
 
     def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
         raise AssertionError("nothing breaks here")
 
     def lost(self) -> None:
         self.losses += 1
+
+    def regained(self) -> None:
+        self.regains += 1
 
 
 def writing(holder: Holder | None = None, creation: Creation = Creation.NEVER) -> OpenIntent:
@@ -70,7 +75,7 @@ async def test_an_open_is_reclaimed_with_its_grant(autojump_clock: MockClock, di
             await machine.cut()
             assert holder.losses == losses
             assert await file.write(losses, [b"x"]) == 1
-            assert file.caching == RWH
+            assert (file.caching, holder.regains) == (RWH, losses)
         assert len(reclaims(machine)) == 3
         assert [sequence for sequence, _ in told(machine, Command.WRITE)] == (
             [1, 2, 3] if dialect >= 0x0300 else [0] * 3
@@ -80,6 +85,21 @@ async def test_an_open_is_reclaimed_with_its_grant(autojump_clock: MockClock, di
         await share.stat("file")
         assert not machine.opens
     assert len(machine.client_guids) == 1  # leases belong to it
+
+
+@pytest.mark.parametrize("left", [Caching.NONE, Caching.READ, RH])
+async def test_of_a_grant_that_is_less_when_it_is_reclaimed_the_holder_hears_what_is_left(
+    autojump_clock: MockClock, left: Caching
+) -> None:
+    machine, holder = a_machine(), Holder()
+    async with machine.share() as share:
+        file = await share.open("file", writing(holder))
+        await machine.cut()
+        machine.lease_state = to_lease_state(left)
+        assert await file.write(0, [b"x"]) == 1
+        assert len(reclaims(machine)) == 1
+        assert (file.caching, holder.regains) == (left, 1 if left else 0)
+        await file.aclose()
 
 
 async def test_the_file_is_reclaimed_whatever_became_of_its_name(autojump_clock: MockClock) -> None:

@@ -29,6 +29,7 @@ class Holder:
     def __init__(self, key: bytes = b"0123456789abcdef") -> None:
         self.key = key
         self.losses = 0
+        self.regains = 0
         self.breaks: list[Caching] = []
 
     def broken(self, remaining: Caching, *, acknowledge: bool) -> None:
@@ -36,6 +37,9 @@ class Holder:
 
     def lost(self) -> None:
         self.losses += 1
+
+    def regained(self) -> None:
+        self.regains += 1
 
 
 def a_world(grants: Caching = Caching.NONE, features: Features = Features.POSIX) -> World:
@@ -473,7 +477,7 @@ async def test_a_handle_that_is_opened_again_asks_for_its_grant_again(autojump_c
         await file.acknowledge(Caching.NONE)
         await file.stand_aside()
         await file.read(0, 1)
-        assert file.caching == EVERYTHING
+        assert (file.caching, holder.regains) == (EVERYTHING, 1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(world.other().open, "file", READING)
             await trio.sleep(1)
@@ -526,7 +530,7 @@ async def test_a_handle_that_the_server_closes_is_opened_once_for_all_who_read(a
                     nursery.start_soon(file.read, 0, 4)
                 await trio.sleep(1)
         assert memory.calls["open"] == 2
-        assert holder.losses == 1
+        assert (holder.losses, holder.regains) == (1, 1)
         assert world.dials == 1
 
 

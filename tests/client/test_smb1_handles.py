@@ -77,6 +77,9 @@ class Holder:
     def lost(self) -> None:
         """Hear that the mount ends."""
 
+    def regained(self) -> None:
+        """Hear of nothing: no connection ends before the mount."""
+
 
 async def test_first_bytes_that_are_nonsense_leave_no_handle_behind() -> None:
     class Generous(Counting):

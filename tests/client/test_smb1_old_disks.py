@@ -158,6 +158,9 @@ async def test_nobody_is_asked_for_an_oplock_where_none_can_be_broken(what: str)
         def lost(self) -> None:
             raise AssertionError
 
+        def regained(self) -> None:
+            raise AssertionError
+
     server = DISKS[what]()
     async with mounted(server) as share:
         for write in (True, False):

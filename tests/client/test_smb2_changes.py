@@ -79,6 +79,9 @@ class Holder:
     def lost(self) -> None:
         self.heard.append("lost")
 
+    def regained(self) -> None:
+        self.heard.append("regained")
+
 
 def leasing(server: Smb2Server, granted: int = 7) -> None:
     """Have the server grant every lease that it is asked for."""

@@ -52,6 +52,9 @@ class Holder:
     def lost(self) -> None:
         self.heard.append("lost")
 
+    def regained(self) -> None:
+        self.heard.append("regained")
+
 
 @dataclass
 class Sent:

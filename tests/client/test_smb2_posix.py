@@ -365,6 +365,8 @@ class Holder:
 
     def lost(self) -> None: ...
 
+    def regained(self) -> None: ...
+
 
 async def test_a_file_that_is_written_is_deleted_by_a_handle_that_is_closed_last() -> None:
     async with posix_share() as (share, server):

@@ -220,6 +220,9 @@ class _Caching:
     def lost(self) -> None:
         assert self._grants.caching(_FILE_ID) is Caching.NONE
 
+    def regained(self) -> None:
+        """Hear of nothing: nothing is opened again here."""
+
 
 _FILE_ID: Final = bytes(range(16))
 _LEASE: Final = create.CreateContext(LEASE, LeaseV2(_Caching.key, 3, epoch=1).encode())
@@ -344,6 +347,9 @@ class _Keeping:
     def lost(self) -> None:
         assert self._oplock is not None
         assert self._oplock.caching is Caching.NONE
+
+    def regained(self) -> None:
+        """Hear of nothing: nothing is opened again here."""
 
 
 _EVERYTHING: Final = Caching.READ | Caching.WRITE | Caching.HANDLE

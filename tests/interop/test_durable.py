@@ -50,6 +50,9 @@ class Holder:
     def lost(self) -> None:
         self.losses += 1
 
+    def regained(self) -> None:
+        """Hear what nobody here counts."""
+
 
 def asking(holder: Holder, creation: Creation = Creation.NEVER) -> OpenIntent:
     return OpenIntent(write=True, creation=creation, holder=holder, wanted=EVERYTHING)

@@ -37,6 +37,9 @@ class Keeper:
     def lost(self) -> None:
         """Hear that nothing is granted any longer."""
 
+    def regained(self) -> None:
+        """Hear that nothing is granted again."""
+
 
 KEEPER = Keeper()
 

@@ -109,6 +109,9 @@ class Holder:
     def lost(self) -> None:
         self.heard.append("lost")
 
+    def regained(self) -> None:
+        self.heard.append("regained")
+
     async def _give_up(self, remaining: Caching) -> None:
         await self.ready.wait()
         assert self.handle is not None

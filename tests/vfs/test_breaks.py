@@ -295,6 +295,9 @@ def test_a_grant_without_a_listener_remembers_its_breaks() -> None:
         def lost(self) -> None:
             heard.append("lost")
 
+        def regained(self) -> None:
+            heard.append("regained")
+
     grant = Grant()
     assert len(grant.key) == 16
     assert grant.key != Grant().key
