@@ -19,64 +19,25 @@ import contextlib
 import json
 import signal
 import socket
-import struct
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import trio
 
+from tests.support.harm import RESET, Fault, Flow, Harm, Manner, somewhere
 from tests.support.record import PacketStream, Pdu, dependent_round_trips, requests
 
 CHUNK: Final = 256 * 1024
 QUEUED_CHUNKS: Final = 256  # per direction: room for a fast link with a long delay
 COMMAND_TIMEOUT_S: Final = 10.0
 WHOLE: Final = 1 << 24  # keep: as long as a packet can be
-RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() sends RST
-
-Manner = Literal["fin", "rst"]
-
-
-@dataclass(slots=True)
-class _Harm:
-    """What is being done to one direction of all connections."""
-
-    swallow: bool = False
-    gate: trio.Event | None = None  # bytes wait here while it is not set
-    cut_after: int | None = None  # bytes that may still pass
-    cut_manner: Manner = "fin"
-    next_free_s: float = 0.0  # a throttled direction is busy until then
-
-
-@dataclass(slots=True, eq=False)
-class _Flow:
-    """One client's connection and its twin to the server."""
-
-    number: int
-    client: trio.socket.SocketType
-    server: trio.socket.SocketType
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    forgotten: Literal["", "answer", "silence"] = ""
-    manner: Manner = "fin"
-
-    def cut(self, manner: Manner) -> None:
-        """End both connections soon."""
-        self.manner = manner
-        self.scope.cancel()
-
-    def close(self) -> None:
-        """Close both sockets, as the manner of the cut has it."""
-        for one in (self.client, self.server):
-            if self.manner == "rst":
-                with contextlib.suppress(OSError):
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            one.close()
 
 
 class Relay:
-    """Forward one loopback port to `target`, under control.
+    """Forward one port of `host`, a loopback address, to `target`, under control.
 
     `round_trip_s` is added to each round trip, half of it each way; requests under way together share it.
     `rate` is bytes a second each way, None for no limit. `keep` is how many bytes of each packet are recorded.
@@ -86,20 +47,23 @@ class Relay:
         self,
         target: tuple[str, int],
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         round_trip_s: float = 0.0,
         rate: float | None = None,
         keep: int = WHOLE,
     ) -> None:
         self.target = target
+        self.host = host
         self.port = port
         self.round_trip_s = round_trip_s
-        self.rate = rate
         self.keep = keep
         self.accepted = 0  # connections so far
         self._pdus: list[Pdu] = []
-        self._flows: list[_Flow] = []
-        self._harm = {True: _Harm(), False: _Harm()}  # by to_server
+        self._flows: list[Flow] = []
+        self._struck: Counter[Fault] = Counter()
+        self._harm = {to_server: Harm(self._struck, rate=rate) for to_server in (True, False)}
+        self._led = self._moved = False
         self._began = 0.0
         self._listener: trio.socket.SocketType | None = None
         self._nursery: trio.Nursery | None = None
@@ -113,13 +77,14 @@ class Relay:
         cls,
         target: tuple[str, int],
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         round_trip_s: float = 0.0,
         rate: float | None = None,
         keep: int = WHOLE,
     ) -> Iterator["Relay"]:
         """Run a relay in a thread of its own; on exit its connections are cut."""
-        relay = cls(target, port=port, round_trip_s=round_trip_s, rate=rate, keep=keep)
+        relay = cls(target, host=host, port=port, round_trip_s=round_trip_s, rate=rate, keep=keep)
         ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         scope = trio.CancelScope()
 
@@ -175,6 +140,15 @@ class Relay:
         """Count the connections that stand now."""
         return len(self._flows)
 
+    def struck(self, fault: Fault) -> int:
+        """Return how often a fault has struck so far.
+
+        Counted are connections for `cut`, `lead` and `move`, bytes for `swallow`, `trickle`, `flip` and `forget`,
+        pieces for `hold`, `delay` and `throttle`. A `refuse` has struck if the port opened again to somebody who was
+        without a connection: who is refused is heard of by the kernel alone.
+        """
+        return self._struck[fault]
+
     # -- harm
 
     def cut(self, manner: Manner = "rst") -> None:
@@ -190,6 +164,28 @@ class Relay:
 
         self._command(arm)
 
+    def cut_somewhere(self, within: int, *, seed: str, to_server: bool = False, manner: Manner = "rst") -> int:
+        """Cut as `cut_after` does, at a byte from 1 to `within` that the seed chooses; return which."""
+        count = somewhere(within, seed)
+        self.cut_after(count, to_server=to_server, manner=manner)
+        return count
+
+    def flip(self, count: int, *, to_server: bool = False) -> None:
+        """Change one bit of the byte behind the next `count` in one direction, once. The record keeps what came."""
+        self._set_harm(to_server, not to_server, lambda harm: setattr(harm, "flip_at", count))
+
+    def trickle(self, *, to_server: bool = True, to_client: bool = True) -> None:
+        """Send each byte in a segment of its own."""
+        self._set_harm(to_server, to_client, lambda harm: setattr(harm, "trickle", True))
+
+    def delay(self, round_trip_s: float) -> None:
+        """Add `round_trip_s` to each round trip that begins from now on; 0 for none."""
+        self._command(lambda: setattr(self, "round_trip_s", round_trip_s))
+
+    def throttle(self, rate: float | None, *, to_server: bool = True, to_client: bool = True) -> None:
+        """Let `rate` bytes a second pass from now on; None for no limit."""
+        self._set_harm(to_server, to_client, lambda harm: setattr(harm, "rate", rate))
+
     def swallow(self, *, to_server: bool = True, to_client: bool = True) -> None:
         """Let bytes vanish while the connections stand; what is lost stays lost after `heal`."""
         self._set_harm(to_server, to_client, lambda harm: setattr(harm, "swallow", True))
@@ -197,21 +193,15 @@ class Relay:
     def hold(self, *, to_server: bool = True, to_client: bool = True) -> None:
         """Keep bytes back while the connections stand; `heal` lets them go on, in order."""
 
-        def close(harm: _Harm) -> None:
+        def close(harm: Harm) -> None:
             if harm.gate is None:
                 harm.gate = trio.Event()
 
         self._set_harm(to_server, to_client, close)
 
     def heal(self) -> None:
-        """End `swallow`, `hold` and a `cut_after` that has not struck, in both directions."""
-
-        def open_gate(harm: _Harm) -> None:
-            if harm.gate is not None:
-                harm.gate.set()
-            harm.gate, harm.swallow, harm.cut_after = None, False, None
-
-        self._set_harm(True, True, open_gate)
+        """End `swallow`, `hold`, `trickle`, and a `cut_after` or `flip` that has not struck, in both directions."""
+        self._set_harm(True, True, Harm.heal)
 
     def refuse(self) -> None:
         """Close the port: whoever dials is refused. Connections that stand are left alone."""
@@ -224,7 +214,7 @@ class Relay:
         self._command(close)
 
     def accept(self) -> None:
-        """Open the port again, the same one."""
+        """Open the port again, the same one unless the relay has moved."""
         listening: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         async def listen(nursery: trio.Nursery) -> None:
@@ -239,11 +229,44 @@ class Relay:
             if self._nursery is None or self._listener is not None:
                 listening.set_result(None)
             else:
+                self._struck["refuse"] += not self._flows
                 self._nursery.start_soon(listen, self._nursery)
 
         self._command(start)
         if self._token is None or not _inside(self._token):
             listening.result(COMMAND_TIMEOUT_S)
+
+    def refuse_for(self, seconds: float) -> None:
+        """Close the port, and open it again after a while."""
+        self.refuse()
+
+        async def open_again() -> None:
+            await trio.sleep(seconds)
+            self.accept()
+
+        def start() -> None:
+            if self._nursery is not None:
+                self._nursery.start_soon(open_again)
+
+        self._command(start)
+
+    def lead(self, target: tuple[str, int]) -> None:
+        """Lead connections to another server from now on. Those that stand are left alone."""
+
+        def change() -> None:
+            self.target, self._led = target, True
+
+        self._command(change)
+
+    def move(self, *, host: str | None = None, port: int | None = None) -> None:
+        """Listen at another address or port from now on; at the old one dials are refused."""
+        self.refuse()
+
+        def change() -> None:
+            self.host, self.port, self._moved = host or self.host, self.port if port is None else port, True
+
+        self._command(change)
+        self.accept()
 
     def forget(self, *, answer: bool = True) -> None:
         """Forget every connection, as a router does after a long silence: neither side is told.
@@ -279,7 +302,7 @@ class Relay:
         self._token.run_sync_soon(run)
         done.result(COMMAND_TIMEOUT_S)
 
-    def _set_harm(self, to_server: bool, to_client: bool, change: Callable[[_Harm], None]) -> None:
+    def _set_harm(self, to_server: bool, to_client: bool, change: Callable[[Harm], None]) -> None:
         def change_all() -> None:
             for direction, wanted in ((True, to_server), (False, to_client)):
                 if wanted:
@@ -289,6 +312,7 @@ class Relay:
 
     def _cut_all(self, manner: Manner) -> None:
         for flow in self._flows:
+            self._struck["cut"] += 1
             flow.cut(manner)
 
     def _now(self) -> float:
@@ -297,7 +321,7 @@ class Relay:
     async def _listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            await listener.bind(("127.0.0.1", self.port))
+            await listener.bind((self.host, self.port))
             listener.listen(128)
             self.port = listener.getsockname()[1]
             self._listener = listener
@@ -315,8 +339,10 @@ class Relay:
     async def _carry(self, client: trio.socket.SocketType) -> None:
         number = self.accepted
         self.accepted += 1
+        self._struck["lead"] += self._led
+        self._struck["move"] += self._moved
         server = trio.socket.socket()
-        flow = _Flow(number, client, server)
+        flow = Flow(number, client, server)
         self._flows.append(flow)
         try:
             with flow.scope:
@@ -333,7 +359,7 @@ class Relay:
             flow.close()
             self._flows.remove(flow)
 
-    async def _forward(self, flow: _Flow, to_server: bool) -> None:
+    async def _forward(self, flow: Flow, to_server: bool) -> None:
         source = flow.client if to_server else flow.server
         stream = PacketStream(flow.number, to_server, self.keep)
         send, receive = trio.open_memory_channel[tuple[float, bytes]](QUEUED_CHUNKS)
@@ -342,6 +368,7 @@ class Relay:
             while True:
                 chunk = await source.recv(CHUNK)
                 if chunk and to_server and flow.forgotten == "answer":
+                    self._struck["forget"] += len(chunk)
                     # Only the client hears of it: nobody tells the server.
                     flow.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     flow.client.close()
@@ -353,7 +380,7 @@ class Relay:
 
     async def _deliver(
         self,
-        flow: _Flow,
+        flow: Flow,
         to_server: bool,
         stream: PacketStream,
         chunks: trio.MemoryReceiveChannel[tuple[float, bytes]],
@@ -361,32 +388,26 @@ class Relay:
         sink = flow.server if to_server else flow.client
         harm = self._harm[to_server]
         async for due_s, chunk in chunks:
-            await trio.sleep_until(due_s)
-            while harm.gate is not None:
-                await harm.gate.wait()
-            if harm.swallow or flow.forgotten:
+            if due_s > trio.current_time():
+                self._struck["delay"] += 1
+                await trio.sleep_until(due_s)
+            if not await harm.passed(len(chunk)):
+                continue
+            if flow.forgotten:
+                self._struck["forget"] += len(chunk)
                 continue
             if not chunk:
                 sink.shutdown(socket.SHUT_WR)
                 return
-            for piece in self._pieces(chunk):
-                if self.rate is not None:
-                    harm.next_free_s = max(harm.next_free_s, trio.current_time()) + len(piece) / self.rate
-                    await trio.sleep_until(harm.next_free_s)
-                if harm.cut_after is not None and len(piece) >= harm.cut_after:
-                    await self._send(sink, stream, piece[: harm.cut_after])
-                    harm.cut_after = None
+            for piece in harm.pieces(chunk):
+                await harm.in_turn(len(piece))
+                passing, cut = harm.within_cut(piece)
+                await self._send(sink, stream, passing)
+                if cut:
+                    self._struck["cut"] += 1
                     flow.cut(harm.cut_manner)
                     await trio.sleep_forever()
-                await self._send(sink, stream, piece)
-                if harm.cut_after is not None:
-                    harm.cut_after -= len(piece)
-
-    def _pieces(self, chunk: bytes) -> Iterator[bytes]:
-        # A throttled chunk goes in pieces of a twentieth of a second: a slow link is slow, it does not stutter.
-        step = len(chunk) if self.rate is None else max(1, int(self.rate / 20))
-        for start in range(0, len(chunk), step):
-            yield chunk[start : start + step]
+                await harm.segment_sent(sink)
 
     async def _send(self, sink: trio.socket.SocketType, stream: PacketStream, piece: bytes) -> None:
         # Noted before it goes: the answer to it may be here before this task has its turn again.

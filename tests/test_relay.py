@@ -131,6 +131,7 @@ def test_held_bytes_come_later_and_swallowed_ones_never(echo: tuple[str, int]) -
         peer.sendall(smb2(0))
         with pytest.raises(TimeoutError):
             peer.recv(1)
+        assert relay.struck("hold") == 1
         relay.heal()
         assert ask(peer, b"") == b""
         peer.settimeout(10)
@@ -139,6 +140,7 @@ def test_held_bytes_come_later_and_swallowed_ones_never(echo: tuple[str, int]) -
         peer.sendall(smb2(1))
         assert wait_for(lambda: len(relay.pdus()) == 4, 5)
         assert relay.pdus()[-1].left_s is None
+        assert wait_for(lambda: relay.struck("swallow") == 68, 5)
         relay.heal()
         assert ask(peer, smb2(2)) == smb2(2)
 
@@ -157,6 +159,126 @@ def test_a_refusing_relay_refuses_and_comes_back_on_its_port(echo: tuple[str, in
             assert ask(again, smb2(1)) == smb2(1)
 
 
+@pytest.mark.parametrize("to_server", [True, False])
+def test_a_cut_somewhere_is_at_the_byte_that_its_seed_chooses(echo: tuple[str, int], to_server: bool) -> None:
+    places = set()
+    for seed in ("1", "1", "2"):
+        with Relay.started(echo) as relay, dial(relay) as peer:
+            at = relay.cut_somewhere(4000, seed=seed, to_server=to_server, manner="fin")
+            assert 1 <= at <= 4000
+            places.add(at)
+            assert relay.struck("cut") == 0
+            got = b""
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                got = ask(peer, smb2(0, 5000))
+            assert relay.struck("cut") == 1
+            assert got == smb2(0, 5000)[: len(got)]
+            assert to_server or len(got) == at
+    assert len(places) == 2
+
+
+@pytest.mark.parametrize("to_server", [True, False])
+def test_one_byte_is_flipped_once(echo: tuple[str, int], to_server: bool) -> None:
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, smb2(0))
+        relay.flip(100, to_server=to_server)
+        assert ask(peer, smb2(1)) == smb2(1)
+        assert relay.struck("flip") == 0
+        sent = smb2(2)
+        got = ask(peer, sent)
+        assert [at for at in range(len(sent)) if got[at] != sent[at]] == [100 - len(sent)]
+        assert relay.struck("flip") == 1
+        assert ask(peer, smb2(3)) == smb2(3)
+
+
+def test_a_trickle_sends_each_byte_in_a_segment_of_its_own(echo: tuple[str, int]) -> None:
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, smb2(0))
+        before = data_segments(peer)
+        relay.trickle()
+        assert ask(peer, smb2(1, 500)) == smb2(1, 500)
+        assert data_segments(peer) - before >= 504
+        assert relay.struck("trickle") == 2 * 504
+        relay.heal()
+        before = data_segments(peer)
+        assert ask(peer, smb2(2, 500)) == smb2(2, 500)
+        assert data_segments(peer) - before < 504
+
+
+def data_segments(peer: socket.socket) -> int:
+    """Return how many segments with data have come."""
+    return int(struct.unpack_from("I", peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)[0])
+
+
+def test_delay_and_rate_are_set_while_it_runs(echo: tuple[str, int]) -> None:
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, smb2(0))
+        assert relay.struck("delay") == relay.struck("throttle") == 0
+        relay.delay(0.2)
+        began = time.monotonic()
+        ask(peer, smb2(1))
+        assert time.monotonic() - began >= 0.2
+        assert relay.struck("delay") >= 2
+        relay.delay(0)
+        relay.throttle(1_000_000, to_server=False)
+        began = time.monotonic()
+        ask(peer, smb2(2, 300_000))
+        assert time.monotonic() - began >= 0.3
+        struck = relay.struck("throttle")
+        assert struck >= 6
+        relay.throttle(None)
+        ask(peer, smb2(3, 300_000))
+        assert relay.struck("throttle") == struck
+
+
+def test_a_relay_refuses_for_a_while(echo: tuple[str, int]) -> None:
+    with Relay.started(echo) as relay:
+        with dial(relay) as peer:
+            ask(peer, smb2(0))
+            relay.refuse_for(0.5)
+            relay.cut()
+            assert wait_for(lambda: relay.connections() == 0, 5)
+        with pytest.raises(ConnectionRefusedError):
+            dial(relay)
+        assert relay.struck("refuse") == 0
+        assert wait_for(lambda: relay.struck("refuse") == 1, 10)
+        assert wait_for(lambda: accepts(relay), 10)
+
+
+def accepts(relay: Relay) -> bool:
+    try:
+        dial(relay).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_relay_leads_to_another_server(echo: tuple[str, int]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        target = nobody.getsockname()
+    with Relay.started(target) as relay:
+        relay.lead(echo)
+        with dial(relay) as peer:
+            assert ask(peer, smb2(0)) == smb2(0)
+        assert relay.struck("lead") == 1
+
+
+def test_a_relay_moves_to_another_address_and_port(echo: tuple[str, int]) -> None:
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, smb2(0))
+        port = relay.port
+        relay.move(host="127.0.0.2")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=10)
+        with socket.create_connection(("127.0.0.2", port), timeout=10) as there:
+            assert ask(there, smb2(1)) == smb2(1)
+        assert relay.struck("move") == 1
+        relay.move(host="127.0.0.1", port=0)
+        with dial(relay) as there:
+            assert ask(there, smb2(2)) == smb2(2)
+        assert ask(peer, smb2(3)) == smb2(3)
+
+
 def test_a_forgotten_flow_is_reset_at_the_next_word_not_before(echo: tuple[str, int]) -> None:
     with Relay.started(echo) as relay, dial(relay) as peer:
         ask(peer, smb2(0))
@@ -168,6 +290,7 @@ def test_a_forgotten_flow_is_reset_at_the_next_word_not_before(echo: tuple[str, 
         peer.sendall(smb2(1))
         with pytest.raises(ConnectionResetError):
             peer.recv(1)
+        assert relay.struck("forget") > 0
         with dial(relay) as again:
             assert ask(again, smb2(2)) == smb2(2)
 
