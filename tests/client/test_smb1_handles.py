@@ -1,6 +1,8 @@
 """Handles of an SMB1 server are given back once, and always: whatever answers it gives, and whoever gives up when."""
 
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,8 +11,9 @@ import trio
 import trio.testing
 
 from smbfuse.client import smb1_names
+from smbfuse.client.smb1_share import Smb1Share
 from smbfuse.errors import DecodeError, ProtocolError, StaleHandle, StatusError
-from smbfuse.share import Caching, Kind, OpenIntent
+from smbfuse.share import Caching, Kind, OpenFile, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import files, io
@@ -65,6 +68,19 @@ class Counting(Disk):
         await self.send_all(())
 
 
+@asynccontextmanager
+async def with_file(server: Counting) -> AsyncIterator[tuple[Smb1Share, OpenFile]]:
+    """Yield the server's share, and a file of it that is open to read."""
+    async with mounted(server) as share:
+        yield share, await share.open("a.txt", OpenIntent())
+
+
+async def begin(nursery: trio.Nursery, call: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Start a call that has to wait, and let it go as far as it comes."""
+    nursery.start_soon(call, *arguments)
+    await trio.testing.wait_all_tasks_blocked()
+
+
 class Holder:
     key = bytes(16)
 
@@ -100,15 +116,12 @@ async def test_a_file_that_is_closed_while_it_is_opened_again_is_closed_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server = Counting(held={Command.NT_CREATE_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(file.stand_aside)
-            await trio.testing.wait_all_tasks_blocked()
-            assert server.waiting
-            await file.aclose()
-            await share.echo()
-            await server.let()
+    async with with_file(server) as (share, file), trio.open_nursery() as nursery:
+        await begin(nursery, file.stand_aside)
+        assert server.waiting
+        await file.aclose()
+        await share.echo()
+        await server.let()
     assert server.opened == [1, 2]
     assert server.closed == {1: 1, 2: 1}
 
@@ -117,28 +130,22 @@ async def test_a_file_that_is_closed_while_its_old_handle_is_in_use_is_closed_on
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server = Counting(held={Command.READ_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(file.read, 0, 5)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(file.stand_aside)
-            await trio.testing.wait_all_tasks_blocked()
-            assert server.opened == [1, 2]
-            await file.aclose()
-            await share.echo()
-            assert server.closed == {2: 1}  # the old one is being read
-            await server.let()
+    async with with_file(server) as (share, file), trio.open_nursery() as nursery:
+        await begin(nursery, file.read, 0, 5)
+        await begin(nursery, file.stand_aside)
+        assert server.opened == [1, 2]
+        await file.aclose()
+        await share.echo()
+        assert server.closed == {2: 1}  # the old one is being read
+        await server.let()
     assert server.closed == {1: 1, 2: 1}
 
 
 async def test_whoever_gives_up_standing_aside_leaves_no_handle_behind(autojump_clock: trio.testing.MockClock) -> None:
     server = Counting(held={Command.READ_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
+    async with with_file(server) as (_, file):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(file.read, 0, 5)
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, file.read, 0, 5)
             with trio.move_on_after(1) as scope:
                 await file.stand_aside()
             assert scope.cancelled_caught
@@ -151,16 +158,14 @@ async def test_whoever_gives_up_standing_aside_leaves_no_handle_behind(autojump_
 
 async def test_a_file_is_closed_behind_its_reads(autojump_clock: trio.testing.MockClock) -> None:
     server = Counting(held={Command.READ_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
+    async with with_file(server) as (share, file):
         brought = []
 
         async def read() -> None:
             brought.append(bytes(await file.read(0, 5)))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, read)
             await file.aclose()
             await share.echo()
             assert not server.closed
@@ -215,8 +220,7 @@ async def test_a_name_whose_last_writer_closes_while_it_is_removed_goes_at_once(
         tree.unix = UnixCapabilities.POSIX_PATHNAMES | UnixCapabilities.POSIX_PATH_OPERATIONS
         server.held.add(Command.NT_CREATE_ANDX)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(smb1_names.remove, tree, "a.txt", Kind.FILE, Holder())
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, smb1_names.remove, tree, "a.txt", Kind.FILE, Holder())
             for writer in writers:
                 await writer.aclose()
             await share.echo()
@@ -291,8 +295,7 @@ async def test_a_folder_whose_removal_is_given_up_half_way_has_its_mode_again(
                 await share.remove("folder", Kind.DIRECTORY)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(remove)
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, remove)
             assert server.asked == step
             patience.cancel()
             await trio.testing.wait_all_tasks_blocked()
