@@ -44,6 +44,16 @@ def a_world(grants: Caching = Caching.NONE, features: Features = Features.POSIX)
     return world
 
 
+@contextlib.asynccontextmanager
+async def a_file(
+    intent: OpenIntent, grants: Caching = Caching.NONE, features: Features = Features.POSIX
+) -> AsyncIterator[tuple[World, ReconnectingShare, ReconnectingFile]]:
+    """Yield a world, the share in it, and the share's file, opened."""
+    world = a_world(grants, features)
+    async with world.share() as share:
+        yield world, share, await share.open("file", intent)
+
+
 ByHandle = Callable[[ReconnectingFile], Awaitable[object]]
 BY_HANDLE: list[tuple[str, ByHandle]] = [
     ("read", lambda file: file.read(2, 3)),
@@ -94,9 +104,7 @@ async def test_a_file_is_never_made_or_emptied_again(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("harm", LOSSES)
 async def test_writes_under_way_together_are_all_made(autojump_clock: MockClock, harm: Harm) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, file):
         world.cut("write", harm)
         async with trio.open_nursery() as nursery:
             for number in range(8):
@@ -108,9 +116,7 @@ async def test_writes_under_way_together_are_all_made(autojump_clock: MockClock,
 
 
 async def test_what_one_handle_writes_makes_no_other_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         writer = await share.open("file", WRITING)
         await writer.write(10, [b"more"])
         world.lose()
@@ -138,9 +144,8 @@ BY_PATH: list[tuple[str, ByPath]] = [
 async def test_what_is_changed_here_by_path_makes_no_handle_stale(
     autojump_clock: MockClock, name: str, call: ByPath, harm: Harm | None
 ) -> None:
-    world = a_world(features=Features.POSIX | Features.HARD_LINKS | Features.EXTENDED_ATTRIBUTES)
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    features = Features.POSIX | Features.HARD_LINKS | Features.EXTENDED_ATTRIBUTES
+    async with a_file(READING, features=features) as (world, share, reader):
         await trio.sleep(10)
         if harm is not None:
             world.harm_at = (world.calls.total() + 1, harm)
@@ -151,9 +156,7 @@ async def test_what_is_changed_here_by_path_makes_no_handle_stale(
 
 
 async def test_another_clients_change_makes_a_reading_handle_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.lose()
         world.disk.write("file", b"9876543210")
         for _ in range(2):
@@ -163,9 +166,7 @@ async def test_another_clients_change_makes_a_reading_handle_stale(autojump_cloc
 
 
 async def test_a_change_that_was_seen_before_the_loss_makes_nothing_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.disk.write("file", b"longer than before")
         await share.stat("file")
         world.lose()
@@ -197,9 +198,7 @@ LOOKS = [stat_it, open_it]
 async def test_a_look_at_what_another_has_changed_proves_nothing(
     autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
 ) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.lose()
         world.disk.write("file", b"9876543210")
         await look(share)
@@ -211,9 +210,7 @@ async def test_a_look_at_what_another_has_changed_proves_nothing(
 async def test_another_file_that_got_the_number_of_ours_is_not_written_to(
     autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
 ) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, share, writer):
         await writer.write(0, [b"ours"])
         world.lose()
         replace(world)
@@ -226,9 +223,7 @@ async def test_another_file_that_got_the_number_of_ours_is_not_written_to(
 async def test_a_file_whose_handle_the_server_has_closed_is_not_proven_by_a_look_either(
     autojump_clock: MockClock,
 ) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, share, writer):
         assert world.line is not None
         world.line.memory.fail("write", error(NtStatus.FILE_CLOSED, "WRITE"))
         world.line.memory.fail("open", error(NtStatus.SHARING_VIOLATION, "CREATE"))
@@ -242,9 +237,7 @@ async def test_a_file_whose_handle_the_server_has_closed_is_not_proven_by_a_look
 
 
 async def test_what_was_proven_after_a_loss_is_kept_up_with_again(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.lose()
         await reader.read(0, 1)
         world.disk.write("file", b"longer than before")
@@ -269,9 +262,7 @@ async def test_where_files_have_no_numbers_the_next_one_of_a_name_is_another(aut
 
 
 async def test_another_clients_writing_beside_ours_is_no_loss(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         await writer.write(0, [b"ours"])
         world.lose()
         world.disk.write("file", b"ours, them")  # of the same size
@@ -280,9 +271,7 @@ async def test_another_clients_writing_beside_ours_is_no_loss(autojump_clock: Mo
 
 
 async def test_a_change_of_size_by_another_makes_a_writing_handle_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         await writer.write(0, [b"ours"])
         world.lose()
         world.disk.write("file", b"cut")
@@ -295,9 +284,7 @@ async def test_bytes_on_their_way_into_a_file_that_another_changed_are_named(
     autojump_clock: MockClock, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("bytes 4096 to 4099, 8192 to 8195 of it were on their way and may not be on the server")
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         outcomes: list[SmbError] = []
 
         async def write(offset: int) -> None:
@@ -325,9 +312,7 @@ async def test_bytes_on_their_way_into_a_file_that_was_replaced_are_named(
     autojump_clock: MockClock, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("bytes 20 to 23 of it were on their way")
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         world.cut("write", REQUEST_LOST)
         world.disk.remove("file")
         world.disk.add("file", b"another one")
@@ -337,9 +322,7 @@ async def test_bytes_on_their_way_into_a_file_that_was_replaced_are_named(
 
 
 async def test_bytes_that_were_confirmed_later_are_not_named(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         world.cut("write", LATE)
         with pytest.raises(Timeout):
             await writer.write(20, [b"ours"])
@@ -412,9 +395,7 @@ async def test_names_that_only_look_alike_do_not_follow(autojump_clock: MockCloc
 
 @pytest.mark.parametrize("harm", LOSSES)
 async def test_a_reader_waits_for_the_rename_that_takes_its_file_away(autojump_clock: MockClock, harm: Harm) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.cut("rename", harm)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: share.rename("file", "renamed", replace=True))
@@ -641,9 +622,7 @@ async def test_a_protection_that_cannot_be_put_back_is_told(
 async def test_a_handle_that_is_given_up_while_it_is_made_like_the_lost_one_is_closed_again(
     autojump_clock: MockClock,
 ) -> None:
-    world = a_world(features=Features.NONE)
-    async with world.share() as share:
-        file = await share.open("file", READING)
+    async with a_file(READING, features=Features.NONE) as (world, share, file):
         await file.stand_aside()
         world.lose()
         await share.echo()
@@ -656,9 +635,7 @@ async def test_a_handle_that_is_given_up_while_it_is_made_like_the_lost_one_is_c
 
 
 async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clock: MockClock) -> None:
-    world = a_world(features=Features.NONE)
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING, features=Features.NONE) as (world, _, file):
         world.lose()
         world.disk.node("file").attributes |= Attributes.READONLY
         with pytest.raises(Denied):
@@ -668,9 +645,7 @@ async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clo
 
 
 async def test_a_handle_that_cannot_be_made_like_the_lost_one_is_closed_again(autojump_clock: MockClock) -> None:
-    world = a_world(features=Features.NONE)
-    async with world.share() as share:
-        file = await share.open("file", READING)
+    async with a_file(READING, features=Features.NONE) as (world, share, file):
         await file.stand_aside()
         world.lose()
         await share.echo()
@@ -697,9 +672,7 @@ async def test_a_handle_that_stood_aside_does_so_again(autojump_clock: MockClock
 
 
 async def test_closing_a_void_or_closed_handle_is_nothing(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, share, file):
         world.lose()
         await file.aclose()
         await file.aclose()
@@ -711,9 +684,7 @@ async def test_closing_a_void_or_closed_handle_is_nothing(autojump_clock: MockCl
 
 
 async def test_a_file_that_is_closed_while_it_is_opened_again_leaves_nothing_open(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", READING)
+    async with a_file(READING) as (world, _, file):
         world.lose()
 
         async def read() -> None:
@@ -729,9 +700,7 @@ async def test_a_file_that_is_closed_while_it_is_opened_again_leaves_nothing_ope
 
 
 async def test_while_the_server_is_gone_what_was_sent_stays_sent(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, file):
         world.cut("write", ANSWER_LOST)
         world.refuses = True
         with pytest.raises(ConnectionLost, match="refused") as raised:
