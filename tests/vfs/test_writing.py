@@ -229,10 +229,8 @@ async def test_a_write_that_may_not_wait_is_on_the_server_when_it_returns(
 
 async def test_large_writes_go_through_in_parallel_pieces(mount: Mount) -> None:
     share = MemShare(limits=Limits(read=60 * KIB, write=60 * KIB, transact=MIB, in_flight=50))
-    share.add("f")
     share.delays["write"] = 0.01
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     content = os.urandom(MIB)
     assert await mounted.fs.write(fh, 5, content) == MIB
     assert share.most_in_flight > 10
@@ -244,10 +242,8 @@ async def test_without_a_grant_the_kernels_pages_go_after_each_own_write_and_not
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = MemShare()
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.read(fh, 0, 10)
     await mounted.fs.write(fh, 0, b"x")
     assert mounted.kernel.inodes == [(ino, False)]
@@ -267,10 +263,8 @@ async def test_what_was_read_between_an_own_write_and_the_next_version_is_not_tr
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = MemShare()
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, b"x")
     assert bytes(await mounted.fs.read(fh, 0, 10)) == b"x123456789"
     share.write("f", b"foreign!!!")  # before anybody has asked for the version of our own write
@@ -283,10 +277,8 @@ async def test_what_was_read_between_an_own_write_and_the_next_version_is_not_tr
 
 async def test_under_a_grant_own_writes_leave_the_cache_alone(mount: Mount, autojump_clock: MockClock) -> None:
     share = granting()
-    share.add("f", bytes(4 * MIB))
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, bytes(4 * MIB))
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     for offset in range(0, 4 * MIB, 128 * KIB):
         await mounted.fs.read(fh, offset, 128 * KIB)
     asked = len(share.reads)
@@ -445,10 +437,8 @@ async def test_what_lies_between_is_zeros(mount: Mount) -> None:
 @pytest.mark.parametrize("grants", [RWH, Caching.NONE])
 async def test_truncation_takes_its_turn_among_the_writes(mount: Mount, grants: Caching) -> None:
     share = MemShare(grants=grants)
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 8, b"abcdef")
     assert (await mounted.fs.setattr(ino, NewAttributes(size=9), fh)).stat.size == 9
     assert bytes(await mounted.fs.read(fh, 0, 100)) == b"01234567a"
@@ -461,10 +451,8 @@ async def test_truncation_takes_its_turn_among_the_writes(mount: Mount, grants: 
 
 async def test_a_truncation_waits_for_writes_under_way_and_later_ones_wait_for_it(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     async with trio.open_nursery() as nursery:
         with share.held("change_open"):
             with share.held("write"):
@@ -484,10 +472,8 @@ async def test_a_truncation_waits_for_writes_under_way_and_later_ones_wait_for_i
 
 async def test_a_truncation_that_is_refused_loses_nothing(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, b"0123456789")
     share.fail("change_open", Denied("no", status=ACCESS_DENIED))
     with pytest.raises(Denied):
@@ -558,10 +544,8 @@ async def test_a_small_file_whose_time_nobody_asked_for_is_just_closed(mount: Mo
 
 async def test_a_time_that_was_set_is_not_moved_by_the_close(mount: Mount, autojump_clock: MockClock) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, b"y" * (FIRST_BYTES + 1))
     await mounted.fs.getattr(ino)
     entry = await mounted.fs.setattr(ino, NewAttributes(mtime_ns=1_000_000_000), fh)
@@ -611,10 +595,8 @@ async def test_a_large_file_that_was_written_here_keeps_its_pages(
     mount: Mount, autojump_clock: MockClock, dated: bool
 ) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, bytes(FIRST_BYTES + 1))
     if dated:
         await mounted.fs.setattr(ino, NewAttributes(mtime_ns=1_000_000_000), fh)
