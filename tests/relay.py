@@ -27,8 +27,9 @@ from typing import Final
 
 import trio
 
+from tests.support.denial import denial
 from tests.support.harm import RESET, Fault, Flow, Harm, Manner, somewhere
-from tests.support.record import PacketStream, Pdu, dependent_round_trips, requests
+from tests.support.record import SESSION_MESSAGE, PacketStream, Pdu, dependent_round_trips, requests
 
 CHUNK: Final = 256 * 1024
 QUEUED_CHUNKS: Final = 256  # per direction: room for a fast link with a long delay
@@ -143,9 +144,9 @@ class Relay:
     def struck(self, fault: Fault) -> int:
         """Return how often a fault has struck so far.
 
-        Counted are connections for `cut`, `lead` and `move`, bytes for `swallow`, `trickle`, `flip` and `forget`,
-        pieces for `hold`, `delay` and `throttle`. A `refuse` has struck if the port opened again to somebody who was
-        without a connection: who is refused is heard of by the kernel alone.
+        Counted are connections for `cut`, `lead` and `move`, messages for `deny`, pieces for `hold`, `delay` and
+        `throttle`, bytes for the others. A `refuse` has struck if the port opened again to somebody who was without a
+        connection: who is refused is heard of by the kernel alone.
         """
         return self._struck[fault]
 
@@ -268,17 +269,31 @@ class Relay:
         self._command(change)
         self.accept()
 
-    def forget(self, *, answer: bool = True) -> None:
+    def forget(self, *, answer: bool = True, to_server: bool = True, to_client: bool = True) -> None:
         """Forget every connection, as a router does after a long silence: neither side is told.
 
-        What the client sends later is answered with RST; without `answer` by nothing, for ever. New connections work.
+        What the client sends later is answered with RST; without `answer` by nothing, for ever, and one direction alone
+        may be forgotten. New connections work.
         """
+        forgotten = frozenset(way for way, wanted in ((True, to_server), (False, to_client)) if wanted)
 
         def forget_all() -> None:
             for flow in self._flows:
-                flow.forgotten = "answer" if answer else "silence"
+                flow.forgotten, flow.resets = forgotten, answer
 
         self._command(forget_all)
+
+    def deny(self, status: int) -> None:
+        """Answer every request on the connections that stand with `status`, instead of the server. New ones work.
+
+        For messages in the clear; see `tests.support.denial`. One that is on its way still reaches the server.
+        """
+
+        def deny_all() -> None:
+            for flow in self._flows:
+                flow.denied = status
+
+        self._command(deny_all)
 
     # -- the inside
 
@@ -367,16 +382,27 @@ class Relay:
             nursery.start_soon(self._deliver, flow, to_server, stream, receive)
             while True:
                 chunk = await source.recv(CHUNK)
-                if chunk and to_server and flow.forgotten == "answer":
+                if chunk and to_server and flow.resets:
                     self._struck["forget"] += len(chunk)
                     # Only the client hears of it: nobody tells the server.
                     flow.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     flow.client.close()
                     await trio.sleep_forever()
-                self._pdus.extend(stream.arrived(chunk, self._now()))
+                denied = flow.denied if to_server and stream.between else None
+                pdus = stream.arrived(chunk, self._now())
+                self._pdus.extend(pdus)
+                if denied is not None and chunk:
+                    await self._deny(flow, pdus, denied)
+                    continue
                 await send.send((trio.current_time() + self.round_trip_s / 2, chunk))
                 if not chunk:
                     return
+
+    async def _deny(self, flow: Flow, pdus: Sequence[Pdu], status: int) -> None:
+        for pdu in pdus:
+            if pdu.kind == SESSION_MESSAGE:
+                self._struck["deny"] += 1
+                await flow.client.send(denial(pdu.data, status))
 
     async def _deliver(
         self,
@@ -393,7 +419,7 @@ class Relay:
                 await trio.sleep_until(due_s)
             if not await harm.passed(len(chunk)):
                 continue
-            if flow.forgotten:
+            if to_server in flow.forgotten:
                 self._struck["forget"] += len(chunk)
                 continue
             if not chunk:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -293,6 +293,57 @@ def test_a_forgotten_flow_is_reset_at_the_next_word_not_before(echo: tuple[str, 
         assert relay.struck("forget") > 0
         with dial(relay) as again:
             assert ask(again, smb2(2)) == smb2(2)
+
+
+@pytest.mark.parametrize("to_server", [True, False])
+def test_one_direction_of_a_flow_can_be_forgotten(echo: tuple[str, int], to_server: bool) -> None:
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, smb2(0))
+        relay.forget(answer=False, to_server=to_server, to_client=not to_server)
+        peer.sendall(smb2(1))
+        assert wait_for(lambda: relay.struck("forget") == 68, 5)
+        assert len(relay.pdus()) == (3 if to_server else 4)
+        with dial(relay) as again:
+            assert ask(again, smb2(2)) == smb2(2)
+
+
+def smb1(mid: int) -> bytes:
+    """Return a framed SMB1 message."""
+    body = bytearray(35)
+    body[:5] = b"\xffSMB\x32"
+    struct.pack_into("<H", body, 30, mid)
+    return struct.pack(">I", len(body)) + bytes(body)
+
+
+@pytest.mark.parametrize("message, at", [(smb2, 8), (smb1, 5)], ids=["SMB2", "SMB1"])
+def test_a_denied_request_does_not_reach_the_server(
+    echo: tuple[str, int], message: Callable[[int], bytes], at: int
+) -> None:
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, message(7))
+        relay.deny(0xC0000203)
+        peer.sendall(message(8))
+        answer = peer.recv(65536)
+        assert len(answer) == 4 + int.from_bytes(answer[:4], "big")
+        assert struct.unpack_from("<I", answer, 4 + at)[0] == 0xC0000203
+        assert relay.struck("deny") == 1
+        assert [pdu.identity for pdu in relay.pdus()] == [7, 7, 8]
+        with dial(relay) as again:
+            assert ask(again, message(9)) == message(9)
+
+
+def test_every_request_of_a_compound_is_denied(echo: tuple[str, int]) -> None:
+    first, second = bytearray(smb2(1)[4:]), smb2(2)[4:]
+    struct.pack_into("<I", first, 20, 64)
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        ask(peer, smb2(0))
+        relay.deny(0xC000035C)
+        peer.sendall(struct.pack(">I", 128) + bytes(first) + second)
+        answer = peer.recv(65536)[4:]
+        (following,) = struct.unpack_from("<I", answer, 20)
+        assert following % 8 == 0
+        assert [struct.unpack_from("<Q", answer, start + 24)[0] for start in (0, following)] == [1, 2]
+        assert [struct.unpack_from("<I", answer, start + 8)[0] for start in (0, following)] == [0xC000035C] * 2
 
 
 def test_a_server_that_is_not_there_resets_the_client() -> None:

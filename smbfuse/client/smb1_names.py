@@ -6,14 +6,18 @@ what is open is removed through a handle of NT_CREATE_ANDX. RENAME never replace
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
+import trio
+
 from smbfuse import status
+from smbfuse.client.protection import UNDO_S
 from smbfuse.client.smb1_changes import change_path, with_mode
 from smbfuse.client.smb1_levels import NOT_KNOWN, decode_stat, unix_type
 from smbfuse.client.smb1_open import close, open_for_errand, opened
 from smbfuse.client.smb1_stat import StatQuery
-from smbfuse.errors import Denied, NotFound, StatusError
+from smbfuse.errors import Denied, NotFound, SmbError
 from smbfuse.share import Change, FileStat, GrantHolder, Kind
 from smbfuse.status import NtStatus
 from smbfuse.wire.fscc_changes import FileDispositionInformation
@@ -39,6 +43,8 @@ from smbfuse.wire.smb1.posix import (
 
 if TYPE_CHECKING:
     from smbfuse.client.smb1_tree import Smb1Tree
+
+log = logging.getLogger(__name__)
 
 OWNERS_BITS: Final = 0o700
 DEFAULT_DIRECTORY_MODE: Final = 0o777  # the server's own mask comes on top
@@ -168,12 +174,23 @@ async def _remove_directory(tree: Smb1Tree, path: str) -> None:
         mode = (await StatQuery(tree, path).result()).mode
         if mode is None or mode & OWNERS_BITS == OWNERS_BITS:
             raise
-        await change_path(tree, path, Change(mode=mode | OWNERS_BITS))
         try:
+            await change_path(tree, path, Change(mode=mode | OWNERS_BITS))
             await tree.succeed(tree.submit(DeleteDirectoryRequest(tree.wire_path(path))), path)
-        except StatusError:
-            await change_path(tree, path, Change(mode=mode))
+        except BaseException:
+            await _put_mode_back(tree, path, mode)
             raise
+
+
+async def _put_mode_back(tree: Smb1Tree, path: str, mode: int) -> None:
+    """Give a folder that stays the mode that it had, whoever has given up meanwhile."""
+    with trio.CancelScope(deadline=trio.current_time() + UNDO_S, shield=True):
+        try:
+            await change_path(tree, path, Change(mode=mode))
+        except (Denied, NotFound):
+            pass  # it was not ours to change, or it is gone after all
+        except SmbError as error:
+            log.info("the folder %r may keep mode 0%o instead of 0%o: %s", path, mode | OWNERS_BITS, mode, error)
 
 
 async def _remove_open(tree: Smb1Tree, path: str) -> None:

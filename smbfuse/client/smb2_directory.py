@@ -31,7 +31,9 @@ class Smb2Directory:
     While the caller works on one page the next is already asked for: one request ahead, never more.
     """
 
-    def __init__(self, tree: Smb2Tree, created: CreateResponse, path: str, pages: Sequence[Reply]) -> None:
+    def __init__(
+        self, tree: Smb2Tree, created: CreateResponse, path: str, pages: Sequence[Reply], holder: GrantHolder | None
+    ) -> None:
         self.stat = tree.opened(created)
         self.path = path
         self._tree = tree
@@ -42,6 +44,9 @@ class Smb2Directory:
         self._over = False
         self._closed = False
         tree.grants.delivered(created.file_id)
+        self._lease_key = holder.key if holder is not None and self.caching else None
+        if self._lease_key is not None:
+            tree.folder_leased(path, self._lease_key)
 
     def __repr__(self) -> str:
         return f"<Smb2Directory {self.path!r} {self._pages} pages{', over' if self._over else ''}>"
@@ -82,7 +87,8 @@ class Smb2Directory:
         if not self._closed:
             self._closed = self._over = True
             self._tree.close(self._file_id)
-            self._tree.folders.pop(self.path, None)
+            if self._lease_key is not None:
+                self._tree.folder_released(self.path, self._lease_key)
 
     async def _next_reply(self) -> Reply:
         exchange = self._ahead or self._ask()
@@ -112,9 +118,7 @@ async def _attempt(tree: Smb2Tree, path: str, holder: GrantHolder | None) -> Smb
     page = query(tree, RELATED_FILE_ID)
     create = tree.create(path, _LIST, CreateOptions.DIRECTORY_FILE, asking=asking)
     created, replies = await tree.opening(path, (create, page, page), asking)
-    directory = Smb2Directory(tree, created, path, replies[1:])
-    if holder is not None and directory.caching:
-        tree.folders[path] = holder.key
+    directory = Smb2Directory(tree, created, path, replies[1:], holder)
     if not created.file_attributes & FileAttributes.DIRECTORY:
         await directory.aclose()
         raise status.error(NtStatus.NOT_A_DIRECTORY, Command.CREATE.name, path)

@@ -7,6 +7,8 @@ and does not get is refused, never lowered. [MS-SMB2] 3.2.4.2, 3.2.5.2 to 3.2.5.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -25,8 +27,8 @@ from smbfuse.client.smb2_tree import Sizes, Smb2Tree
 from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb2Protection
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine
-from smbfuse.engine.smb2_exchange import Reply, Request, Tree
-from smbfuse.errors import AuthenticationFailed, NotFound, Reason, SecurityRefused, SmbError
+from smbfuse.engine.smb2_exchange import Reply, Request, Smb2Exchange, Tree
+from smbfuse.errors import AuthenticationFailed, NotFound, Reason, SecurityRefused
 from smbfuse.security.login import LoginExchange, begin_login
 from smbfuse.share import Features
 from smbfuse.status import NtStatus
@@ -180,13 +182,12 @@ class Smb2Session:
     async def connect_share(self, name: str) -> Smb2Share:
         """Connect the tree `name`; see `Session.connect_share`."""
         tree, answer = await self._connect_tree(name)
-        if answer.share_type != ShareType.DISK:
-            self._disconnect(tree.tree)
-            raise NotFound(
-                f"//{self._target.host}/{name} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE
-            )
-        if self.negotiated.posix:
-            tree.manner = await manner_of(tree)
+        with self._disconnected_by_failure(tree.tree):
+            if answer.share_type != ShareType.DISK:
+                where = f"//{self._target.host}/{name}"
+                raise NotFound(f"{where} is not a folder but a pipe or a printer", status=NtStatus.BAD_DEVICE_TYPE)
+            if self.negotiated.posix:
+                tree.manner = await manner_of(tree)
         tree.durability = self.durabilities.setdefault(name, tree.durability)
         if Features.POSIX not in tree.manner.features:  # what Samba gives back is no POSIX open any more
             dialect = self.negotiated.dialect
@@ -213,25 +214,27 @@ class Smb2Session:
         """Connect a tree of any kind; return it with what the server says of it."""
         where = f"//{self._target.host}/{name}"
         request = TreeConnectRequest(flags=0, path=f"\\\\{self._target.host}\\{name}")
-        (reply,) = await self.connection.perform(self.engine.submit((Request(Command.TREE_CONNECT, request.encode()),)))
+        exchange = self.engine.submit((Request(Command.TREE_CONNECT, request.encode()),))
+        try:
+            (reply,) = await self.connection.perform(exchange)
+        except BaseException:
+            self._give_up(exchange)
+            raise
         if reply.status != NtStatus.SUCCESS:
             raise status.error(reply.status, "TREE_CONNECT", where)
-        answer = TreeConnectResponse.decode(reply.element)
-        tree = Tree(reply.tree_id, seal=False)
-        try:
-            if answer.share_flags & ShareFlags.ENCRYPT_DATA:
-                protection = self.engine.protection
-                if protection is None or not protection.can_seal:
-                    raise SecurityRefused(
-                        f"{where} demands encryption, which this login has not; log in with a user, by SMB 3.0 or later"
-                    )
-                tree = tree._replace(seal=True)
-            if not self._validated:
+        with self._disconnected_by_failure(Tree(reply.tree_id, seal=False)):
+            answer = TreeConnectResponse.decode(reply.element)
+            seal = bool(answer.share_flags & ShareFlags.ENCRYPT_DATA)
+            protection = self.engine.protection
+            if seal and (protection is None or not protection.can_seal):
+                raise SecurityRefused(
+                    f"{where} demands encryption, which this login has not; log in with a user, by SMB 3.0 or later"
+                )
+        tree = Tree(reply.tree_id, seal)
+        if not self._validated:
+            with self._disconnected_by_failure(tree):
                 await self._validate_negotiation(tree)
-                self._validated = True
-        except SmbError:
-            self._disconnect(tree)
-            raise
+            self._validated = True
         said = self.negotiated.answer
         most = MOST_TRANSFERRED if self.negotiated.multi_credit else CREDIT_SIZE
         sizes = Sizes(
@@ -363,6 +366,30 @@ class Smb2Session:
             raise SecurityRefused(
                 f"the negotiation with {self._target.host} was changed on its way: someone is tampering with it"
             )
+
+    @contextmanager
+    def _disconnected_by_failure(self, tree: Tree) -> Iterator[None]:
+        """Give a tree back if what has to be known of it does not come to be known, or nobody waits for that."""
+        try:
+            yield
+        except BaseException:
+            self._disconnect(tree)
+            raise
+
+    def _give_up(self, exchange: Smb2Exchange) -> None:
+        """Want no longer what a TREE_CONNECT connects: it is disconnected.
+
+        In clear text: a share that demands encryption may refuse that, and then stays connected until the log-off.
+        """
+
+        def ended() -> None:
+            if exchange.error is None and exchange.replies[0].status == NtStatus.SUCCESS:
+                self._disconnect(Tree(exchange.replies[0].tree_id, seal=False))
+
+        if exchange.done:
+            ended()
+        else:
+            exchange.on_done = ended
 
     def _disconnect(self, tree: Tree) -> None:
         """Give a tree back without waiting for the answer."""

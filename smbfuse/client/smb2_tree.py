@@ -68,7 +68,7 @@ class Smb2Tree:
         self.grants = grants
         self.tree = tree
         self.sizes = sizes
-        self.folders: dict[str, bytes] = {}  # keys of the leases that listings hold, by path
+        self._folder_keys: dict[str, list[bytes]] = {}  # of the leases that listings hold: one for each, by path
         self.manner = smb2_requests.WINDOWS  # another as soon as the share is found to have the POSIX extensions
         self.nameless = Nameless(self.close)
         self.durability = Durability()  # the share's own as soon as it is mounted
@@ -131,7 +131,19 @@ class Smb2Tree:
 
     def folder_key(self, path: str) -> bytes:
         """Return the key of the lease on the folder that `path` is in, b"" if there is none."""
-        return self.folders.get(path.rpartition("/")[0], b"")
+        keys = self._folder_keys.get(path.rpartition("/")[0])
+        return keys[-1] if keys else b""
+
+    def folder_leased(self, path: str, key: bytes) -> None:
+        """Note that a listing of the folder `path` holds the lease with this key; `folder_released` is to follow."""
+        self._folder_keys.setdefault(path, []).append(key)
+
+    def folder_released(self, path: str, key: bytes) -> None:
+        """Note that one listing that held a lease is closed; others of the same folder may hold it still."""
+        keys = self._folder_keys[path]
+        keys.remove(key)
+        if not keys:
+            del self._folder_keys[path]
 
     def query(self, file_id: bytes = RELATED_FILE_ID) -> Request:
         """Return the QUERY_INFO whose answer `stat_of` reads."""

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from bisect import bisect
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from smbfuse.errors import DecodeError
@@ -69,7 +70,8 @@ class _Half:
 
     limit: int  # what we allowed the server to send
     total: int | None = None
-    received: int = 0
+    filled: int = 0  # so many bytes from the start on are there
+    ahead: list[tuple[int, int]] = field(default_factory=list)  # start and end of what is there behind a gap, in order
     buffer: bytearray | None = None
 
     def expect(self, total: int) -> None:
@@ -79,20 +81,33 @@ class _Half:
         self.total = total
 
     def put(self, piece: bytes | memoryview, displacement: int) -> None:
-        """Place one part's bytes, which must not be more than are missing."""
+        """Place one part's bytes, which must lie within the total, and where none have come before."""
         if not piece:
             return
         total = self.limit if self.total is None else self.total
-        if self.received + len(piece) > total:
-            raise DecodeError(f"a transaction's part of {len(piece)} bytes, where {total - self.received} were missing")
+        end = displacement + len(piece)
+        if end > total:
+            raise DecodeError(f"a transaction's part that ends at {end}, where {total} bytes were announced")
+        self._note(displacement, end)
         if self.buffer is None:
             self.buffer = bytearray(total)
-        self.buffer[displacement : displacement + len(piece)] = piece
-        self.received += len(piece)
+        self.buffer[displacement:end] = piece
+
+    def _note(self, start: int, end: int) -> None:
+        at = bisect(self.ahead, (start, end))
+        before = self.ahead[at - 1][1] if at else self.filled
+        if start < before or (at < len(self.ahead) and self.ahead[at][0] < end):
+            raise DecodeError(f"a transaction's part of the bytes {start} to {end}, of which some came before")
+        if start != self.filled:
+            self.ahead.insert(at, (start, end))
+            return
+        self.filled = end
+        while self.ahead and self.ahead[0][0] == self.filled:
+            self.filled = self.ahead.pop(0)[1]
 
     @property
     def complete(self) -> bool:
-        return self.total is not None and self.received >= self.total
+        return self.total is not None and self.filled >= self.total
 
     def result(self) -> memoryview:
         return memoryview(self.buffer)[: self.total] if self.buffer is not None else _EMPTY
@@ -101,8 +116,9 @@ class _Half:
 class Assembly:
     """Puts the parts of one response together, by displacement.
 
-    Bounds: no more bytes than the request allowed, and each part brings some of them, so a response ends. Totals may
-    shrink on the way. A response in one part is handed on as views, without a copy.
+    Bounds: no more bytes than the request allowed, and each part brings some that have not come before, so a response
+    ends, and has no gaps then. Totals may shrink on the way. A response in one part is handed on as views, without a
+    copy.
     """
 
     __slots__ = ("_data", "_parameters", "_whole")

@@ -29,14 +29,13 @@ from smbfuse.vfs.modes import FILE_TYPES
 from smbfuse.vfs.namespace import Namespace, Place
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Caller, Opened
-from smbfuse.vfs.removal import Hidden, Removal
+from smbfuse.vfs.removal import UNDO_S, Hidden, Removal
 from smbfuse.vfs.setattr import AttributeChanges
 from smbfuse.vfs.symlinks import make_symlink, node_form
 
 log = logging.getLogger(__name__)
 
 RENAME_NOREPLACE: Final = 1  # renameat2(2)
-UNDO_S: Final = 10.0  # for putting back what a rename that failed had moved away, whoever has given up meanwhile
 _KINDS: Final = {file_type: kind for kind, file_type in FILE_TYPES.items()}
 _DEVICES: Final = (Kind.BLOCK_DEVICE, Kind.CHARACTER_DEVICE)
 

@@ -14,8 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from smbfuse.errors import Busy, Denied, SmbError, StatusError
-from smbfuse.share import Attributes, Change, Features, Kind
+import trio
+
+from smbfuse.errors import Busy, Denied, NotFound, SmbError, StatusError
+from smbfuse.share import Attributes, Change, Features, GrantHolder, Kind
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
@@ -26,6 +28,7 @@ from smbfuse.vfs.nodes import NodeTable
 log = logging.getLogger(__name__)
 
 HIDDEN_PREFIX: Final = ".smbfuse-"
+UNDO_S: Final = 10.0  # for putting back what a change that failed had taken away, whoever has given up meanwhile
 HIDDEN_BYTES: Final = 8  # of randomness in a hidden name
 
 
@@ -208,23 +211,42 @@ class Removal:
             stat = await share.stat(path)
             if not stat.attributes & Attributes.READONLY:
                 raise
-            unprotected = stat.attributes & ~Attributes.READONLY or Attributes.NORMAL
+            kept, lifted = stat.attributes, stat.attributes & ~Attributes.READONLY or Attributes.NORMAL
             try:
-                await share.change(path, Change(attributes=unprotected), holder)
-            except SmbError:
+                await share.change(path, Change(attributes=lifted), holder)
+            except StatusError:
                 raise denied from None
+            except BaseException:
+                await self._undo_lifting(home, path, kept, holder)  # it may have been carried out
+                raise
             try:
                 await share.remove(path, kind, holder)
             except BaseException:
-                with suppress(SmbError):
-                    await share.change(path, Change(attributes=stat.attributes), holder)
+                await self._undo_lifting(home, path, kept, holder)
                 raise
             if stat.links is not None and stat.links > 1:
-                self._spawn(self._protect_again, home, node, path, stat.attributes)
+                self._spawn(self._protect_another_name, home, node, path, kept)
 
-    async def _protect_again(self, home: ShareRoot, node: Node, removed: str, attributes: int) -> None:
+    async def _undo_lifting(self, home: ShareRoot, path: str, attributes: int, holder: GrantHolder | None) -> None:
+        """Protect a file again that could not be removed, whoever has given up meanwhile; later if it takes long."""
+        with trio.move_on_after(UNDO_S) as patience:
+            patience.shield = True
+            await self._protect(home, path, attributes, holder)
+        if patience.cancelled_caught:
+            self._spawn(self._protect, home, path, attributes, holder)
+
+    async def _protect_another_name(self, home: ShareRoot, node: Node, removed: str, attributes: int) -> None:
         """Give the file its attributes back under one of the names that it still has, if we know one."""
         with suppress(SmbError):
             _, path = self._nodes.locate(node)
             if path != removed:
-                await home.share.change(path, Change(attributes=attributes), self._files.holder(node))
+                await self._protect(home, path, attributes, self._files.holder(node))
+
+    async def _protect(self, home: ShareRoot, path: str, attributes: int, holder: GrantHolder | None) -> None:
+        """Give a file its attributes back. A loss is waited out by the share, as long as it waits for a connection."""
+        try:
+            await home.share.change(path, Change(attributes=attributes), holder)
+        except NotFound:
+            pass  # it was removed after all
+        except SmbError as error:
+            log.info("share=%s the file %r may not be read-only any more: %s", home.share.name, path, error)

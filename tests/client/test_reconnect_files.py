@@ -48,6 +48,16 @@ def a_world(grants: Caching = Caching.NONE, features: Features = Features.POSIX)
     return world
 
 
+@contextlib.asynccontextmanager
+async def a_file(
+    intent: OpenIntent, grants: Caching = Caching.NONE, features: Features = Features.POSIX
+) -> AsyncIterator[tuple[World, ReconnectingShare, ReconnectingFile]]:
+    """Yield a world, the share in it, and the share's file, opened."""
+    world = a_world(grants, features)
+    async with world.share() as share:
+        yield world, share, await share.open("file", intent)
+
+
 ByHandle = Callable[[ReconnectingFile], Awaitable[object]]
 BY_HANDLE: list[tuple[str, ByHandle]] = [
     ("read", lambda file: file.read(2, 3)),
@@ -98,9 +108,7 @@ async def test_a_file_is_never_made_or_emptied_again(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("harm", LOSSES)
 async def test_writes_under_way_together_are_all_made(autojump_clock: MockClock, harm: Harm) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, file):
         world.cut("write", harm)
         async with trio.open_nursery() as nursery:
             for number in range(8):
@@ -112,9 +120,7 @@ async def test_writes_under_way_together_are_all_made(autojump_clock: MockClock,
 
 
 async def test_what_one_handle_writes_makes_no_other_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         writer = await share.open("file", WRITING)
         await writer.write(10, [b"more"])
         world.lose()
@@ -142,9 +148,8 @@ BY_PATH: list[tuple[str, ByPath]] = [
 async def test_what_is_changed_here_by_path_makes_no_handle_stale(
     autojump_clock: MockClock, name: str, call: ByPath, harm: Harm | None
 ) -> None:
-    world = a_world(features=Features.POSIX | Features.HARD_LINKS | Features.EXTENDED_ATTRIBUTES)
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    features = Features.POSIX | Features.HARD_LINKS | Features.EXTENDED_ATTRIBUTES
+    async with a_file(READING, features=features) as (world, share, reader):
         await trio.sleep(10)
         if harm is not None:
             world.harm_at = (world.calls.total() + 1, harm)
@@ -155,9 +160,7 @@ async def test_what_is_changed_here_by_path_makes_no_handle_stale(
 
 
 async def test_another_clients_change_makes_a_reading_handle_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.lose()
         world.disk.write("file", b"9876543210")
         for _ in range(2):
@@ -167,9 +170,7 @@ async def test_another_clients_change_makes_a_reading_handle_stale(autojump_cloc
 
 
 async def test_a_change_that_was_seen_before_the_loss_makes_nothing_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.disk.write("file", b"longer than before")
         await share.stat("file")
         world.lose()
@@ -201,9 +202,7 @@ LOOKS = [stat_it, open_it]
 async def test_a_look_at_what_another_has_changed_proves_nothing(
     autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
 ) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.lose()
         world.disk.write("file", b"9876543210")
         await look(share)
@@ -215,9 +214,7 @@ async def test_a_look_at_what_another_has_changed_proves_nothing(
 async def test_another_file_that_got_the_number_of_ours_is_not_written_to(
     autojump_clock: MockClock, look: Callable[[ReconnectingShare], Awaitable[None]]
 ) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, share, writer):
         await writer.write(0, [b"ours"])
         world.lose()
         replace(world)
@@ -230,9 +227,7 @@ async def test_another_file_that_got_the_number_of_ours_is_not_written_to(
 async def test_a_file_whose_handle_the_server_has_closed_is_not_proven_by_a_look_either(
     autojump_clock: MockClock,
 ) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, share, writer):
         assert world.line is not None
         world.line.memory.fail("write", error(NtStatus.FILE_CLOSED, "WRITE"))
         world.line.memory.fail("open", error(NtStatus.SHARING_VIOLATION, "CREATE"))
@@ -246,9 +241,7 @@ async def test_a_file_whose_handle_the_server_has_closed_is_not_proven_by_a_look
 
 
 async def test_what_was_proven_after_a_loss_is_kept_up_with_again(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.lose()
         await reader.read(0, 1)
         world.disk.write("file", b"longer than before")
@@ -273,9 +266,7 @@ async def test_where_files_have_no_numbers_the_next_one_of_a_name_is_another(aut
 
 
 async def test_another_clients_writing_beside_ours_is_no_loss(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         await writer.write(0, [b"ours"])
         world.lose()
         world.disk.write("file", b"ours, them")  # of the same size
@@ -284,9 +275,7 @@ async def test_another_clients_writing_beside_ours_is_no_loss(autojump_clock: Mo
 
 
 async def test_a_change_of_size_by_another_makes_a_writing_handle_stale(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         await writer.write(0, [b"ours"])
         world.lose()
         world.disk.write("file", b"cut")
@@ -299,9 +288,7 @@ async def test_bytes_on_their_way_into_a_file_that_another_changed_are_named(
     autojump_clock: MockClock, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("bytes 4096 to 4099, 8192 to 8195 of it were on their way and may not be on the server")
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         outcomes: list[SmbError] = []
 
         async def write(offset: int) -> None:
@@ -329,9 +316,7 @@ async def test_bytes_on_their_way_into_a_file_that_was_replaced_are_named(
     autojump_clock: MockClock, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("bytes 20 to 23 of it were on their way")
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         world.cut("write", REQUEST_LOST)
         world.disk.remove("file")
         world.disk.add("file", b"another one")
@@ -341,9 +326,7 @@ async def test_bytes_on_their_way_into_a_file_that_was_replaced_are_named(
 
 
 async def test_bytes_that_were_confirmed_later_are_not_named(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        writer = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, writer):
         world.cut("write", LATE)
         with pytest.raises(Timeout):
             await writer.write(20, [b"ours"])
@@ -416,9 +399,7 @@ async def test_names_that_only_look_alike_do_not_follow(autojump_clock: MockCloc
 
 @pytest.mark.parametrize("harm", LOSSES)
 async def test_a_reader_waits_for_the_rename_that_takes_its_file_away(autojump_clock: MockClock, harm: Harm) -> None:
-    world = a_world()
-    async with world.share() as share:
-        reader = await share.open("file", READING)
+    async with a_file(READING) as (world, share, reader):
         world.cut("rename", harm)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: share.rename("file", "renamed", replace=True))
@@ -645,9 +626,7 @@ async def test_a_protection_that_cannot_be_put_back_is_told(
 async def test_a_handle_that_is_given_up_while_it_is_made_like_the_lost_one_is_closed_again(
     autojump_clock: MockClock,
 ) -> None:
-    world = a_world(features=Features.NONE)
-    async with world.share() as share:
-        file = await share.open("file", READING)
+    async with a_file(READING, features=Features.NONE) as (world, share, file):
         await file.stand_aside()
         world.lose()
         await share.echo()
@@ -660,9 +639,7 @@ async def test_a_handle_that_is_given_up_while_it_is_made_like_the_lost_one_is_c
 
 
 async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clock: MockClock) -> None:
-    world = a_world(features=Features.NONE)
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING, features=Features.NONE) as (world, _, file):
         world.lose()
         world.disk.node("file").attributes |= Attributes.READONLY
         with pytest.raises(Denied):
@@ -672,9 +649,7 @@ async def test_a_file_that_another_made_read_only_is_not_written_on(autojump_clo
 
 
 async def test_a_handle_that_cannot_be_made_like_the_lost_one_is_closed_again(autojump_clock: MockClock) -> None:
-    world = a_world(features=Features.NONE)
-    async with world.share() as share:
-        file = await share.open("file", READING)
+    async with a_file(READING, features=Features.NONE) as (world, share, file):
         await file.stand_aside()
         world.lose()
         await share.echo()
@@ -701,9 +676,7 @@ async def test_a_handle_that_stood_aside_does_so_again(autojump_clock: MockClock
 
 
 async def test_closing_a_void_or_closed_handle_is_nothing(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, share, file):
         world.lose()
         await file.aclose()
         await file.aclose()
@@ -715,9 +688,7 @@ async def test_closing_a_void_or_closed_handle_is_nothing(autojump_clock: MockCl
 
 
 async def test_a_file_that_is_closed_while_it_is_opened_again_leaves_nothing_open(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", READING)
+    async with a_file(READING) as (world, _, file):
         world.lose()
 
         async def read() -> None:
@@ -733,9 +704,7 @@ async def test_a_file_that_is_closed_while_it_is_opened_again_leaves_nothing_ope
 
 
 async def test_while_the_server_is_gone_what_was_sent_stays_sent(autojump_clock: MockClock) -> None:
-    world = a_world()
-    async with world.share() as share:
-        file = await share.open("file", WRITING)
+    async with a_file(WRITING) as (world, _, file):
         world.cut("write", ANSWER_LOST)
         world.refuses = True
         with pytest.raises(ConnectionLost, match="refused") as raised:

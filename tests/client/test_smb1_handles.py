@@ -1,6 +1,8 @@
 """Handles of an SMB1 server are given back once, and always: whatever answers it gives, and whoever gives up when."""
 
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,15 +11,16 @@ import trio
 import trio.testing
 
 from smbfuse.client import smb1_names
-from smbfuse.errors import DecodeError, ProtocolError, StaleHandle
-from smbfuse.share import Caching, Kind, OpenIntent
+from smbfuse.client.smb1_share import Smb1Share
+from smbfuse.errors import DecodeError, ProtocolError, StaleHandle, StatusError
+from smbfuse.share import Caching, Kind, OpenFile, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import files, io
 from smbfuse.wire.smb1.changes import SetLevel, SetPathRequest
 from smbfuse.wire.smb1.control import BREAK_TO_NONE
 from smbfuse.wire.smb1.header import Command, decode_header
-from smbfuse.wire.smb1.levels import PathLevel, UnixCapabilities
+from smbfuse.wire.smb1.levels import PathLevel, UnixBasic, UnixCapabilities, UnixInfo2
 from smbfuse.wire.smb1.listing import FindLevel
 from smbfuse.wire.smb1.message import Block, Message
 from smbfuse.wire.smb1.negotiate import Capabilities
@@ -25,7 +28,7 @@ from smbfuse.wire.smb1.posix import PosixOpenResponse
 from smbfuse.wire.smb1.trans2 import Subcommand
 from smbfuse.wire.smb1.transaction import TransactionPart, TransactionRequest
 from tests.client.smb1_disk import Disk
-from tests.client.smb1_server import NT, Refused
+from tests.client.smb1_server import FILETIME, NT, Refused
 from tests.client.test_smb1_old_disks import NT_LEVELS, mounted
 from tests.engine.test_smb1_writing import notice
 
@@ -63,6 +66,19 @@ class Counting(Disk):
         for pdu in waiting:
             super()._take(pdu)
         await self.send_all(())
+
+
+@asynccontextmanager
+async def with_file(server: Counting) -> AsyncIterator[tuple[Smb1Share, OpenFile]]:
+    """Yield the server's share, and a file of it that is open to read."""
+    async with mounted(server) as share:
+        yield share, await share.open("a.txt", OpenIntent())
+
+
+async def begin(nursery: trio.Nursery, call: Callable[..., Awaitable[object]], *arguments: object) -> None:
+    """Start a call that has to wait, and let it go as far as it comes."""
+    nursery.start_soon(call, *arguments)
+    await trio.testing.wait_all_tasks_blocked()
 
 
 class Holder:
@@ -103,15 +119,12 @@ async def test_a_file_that_is_closed_while_it_is_opened_again_is_closed_once(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server = Counting(held={Command.NT_CREATE_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(file.stand_aside)
-            await trio.testing.wait_all_tasks_blocked()
-            assert server.waiting
-            await file.aclose()
-            await share.echo()
-            await server.let()
+    async with with_file(server) as (share, file), trio.open_nursery() as nursery:
+        await begin(nursery, file.stand_aside)
+        assert server.waiting
+        await file.aclose()
+        await share.echo()
+        await server.let()
     assert server.opened == [1, 2]
     assert server.closed == {1: 1, 2: 1}
 
@@ -120,28 +133,22 @@ async def test_a_file_that_is_closed_while_its_old_handle_is_in_use_is_closed_on
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server = Counting(held={Command.READ_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(file.read, 0, 5)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(file.stand_aside)
-            await trio.testing.wait_all_tasks_blocked()
-            assert server.opened == [1, 2]
-            await file.aclose()
-            await share.echo()
-            assert server.closed == {2: 1}  # the old one is being read
-            await server.let()
+    async with with_file(server) as (share, file), trio.open_nursery() as nursery:
+        await begin(nursery, file.read, 0, 5)
+        await begin(nursery, file.stand_aside)
+        assert server.opened == [1, 2]
+        await file.aclose()
+        await share.echo()
+        assert server.closed == {2: 1}  # the old one is being read
+        await server.let()
     assert server.closed == {1: 1, 2: 1}
 
 
 async def test_whoever_gives_up_standing_aside_leaves_no_handle_behind(autojump_clock: trio.testing.MockClock) -> None:
     server = Counting(held={Command.READ_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
+    async with with_file(server) as (_, file):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(file.read, 0, 5)
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, file.read, 0, 5)
             with trio.move_on_after(1) as scope:
                 await file.stand_aside()
             assert scope.cancelled_caught
@@ -154,16 +161,14 @@ async def test_whoever_gives_up_standing_aside_leaves_no_handle_behind(autojump_
 
 async def test_a_file_is_closed_behind_its_reads(autojump_clock: trio.testing.MockClock) -> None:
     server = Counting(held={Command.READ_ANDX})
-    async with mounted(server) as share:
-        file = await share.open("a.txt", OpenIntent())
+    async with with_file(server) as (share, file):
         brought = []
 
         async def read() -> None:
             brought.append(bytes(await file.read(0, 5)))
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read)
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, read)
             await file.aclose()
             await share.echo()
             assert not server.closed
@@ -218,8 +223,7 @@ async def test_a_name_whose_last_writer_closes_while_it_is_removed_goes_at_once(
         tree.unix = UnixCapabilities.POSIX_PATHNAMES | UnixCapabilities.POSIX_PATH_OPERATIONS
         server.held.add(Command.NT_CREATE_ANDX)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(smb1_names.remove, tree, "a.txt", Kind.FILE, Holder())
-            await trio.testing.wait_all_tasks_blocked()
+            await begin(nursery, smb1_names.remove, tree, "a.txt", Kind.FILE, Holder())
             for writer in writers:
                 await writer.aclose()
             await share.echo()
@@ -227,6 +231,80 @@ async def test_a_name_whose_last_writer_closes_while_it_is_removed_goes_at_once(
             await server.let()
         await share.echo()
         assert server.closed == {1: 1, 2: 1, 3: 1}
+
+
+# --- a folder that its owner may not read -----------------------------------------------------------------------------
+
+
+@dataclass
+class Guarded(Counting):
+    """Has one folder, which is not empty; its `modes` are what it had, the present one last.
+
+    From the `silent_from`-th request for it on, counted from 1, all are kept waiting.
+    """
+
+    modes: list[int] = field(default_factory=lambda: [0o300])
+    silent_from: int = 0
+    asked: int = 0
+
+    def _take(self, pdu: bytes) -> None:
+        if decode_header(pdu).command in (Command.DELETE_DIRECTORY, Command.TRANSACTION2):
+            self.asked += 1
+            if self.asked == self.silent_from:
+                self.held |= {Command.DELETE_DIRECTORY, Command.TRANSACTION2}
+        super()._take(pdu)
+
+    def _reply(self, block: Block) -> Message:
+        if block.command == Command.DELETE_DIRECTORY:
+            readable = self.modes[-1] & 0o400
+            raise Refused(NtStatus.DIRECTORY_NOT_EMPTY if readable else NtStatus.ACCESS_DENIED)
+        return super()._reply(block)
+
+    def _transaction(self, asked: TransactionRequest) -> TransactionPart:
+        if asked.setup[0] == Subcommand.SET_PATH_INFORMATION:
+            self.modes.append(UnixBasic.decode(asked.data).permissions)
+            return TransactionPart(Command.TRANSACTION2, 2, 0, bytes(2), 0, b"", 0)
+        assert asked.setup[0] == Subcommand.QUERY_PATH_INFORMATION
+        told = info2(self.modes[-1])
+        return TransactionPart(Command.TRANSACTION2, 2, len(told), bytes(2), 0, told, 0)
+
+
+def info2(mode: int) -> bytes:
+    """Return the description of a folder."""
+    return UnixInfo2(0, 0, FILETIME, FILETIME, FILETIME, 0, 0, 1, 0, 0, 7, mode, 2, FILETIME, 0, 0).encode()
+
+
+async def test_a_folder_that_cannot_be_removed_has_its_mode_again() -> None:
+    server = Guarded()
+    async with mounted(server) as share:
+        share._tree.adopt_unix(UnixCapabilities.POSIX_PATHNAMES)
+        with pytest.raises(StatusError) as refusal:
+            await share.remove("folder", Kind.DIRECTORY)
+    assert refusal.value.status == NtStatus.DIRECTORY_NOT_EMPTY
+    assert server.modes == [0o300, 0o700, 0o300]
+
+
+@pytest.mark.parametrize("step", [3, 4], ids=["while its mode is changed", "while it is removed"])
+async def test_a_folder_whose_removal_is_given_up_half_way_has_its_mode_again(
+    step: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    server = Guarded(silent_from=step)
+    async with mounted(server) as share:
+        share._tree.adopt_unix(UnixCapabilities.POSIX_PATHNAMES)
+        patience = trio.CancelScope()
+
+        async def remove() -> None:
+            with patience:
+                await share.remove("folder", Kind.DIRECTORY)
+
+        async with trio.open_nursery() as nursery:
+            await begin(nursery, remove)
+            assert server.asked == step
+            patience.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            await server.let()
+        assert patience.cancelled_caught
+    assert server.modes == [0o300, 0o700, 0o300]
 
 
 # --- answers that cannot be read --------------------------------------------------------------------------------------

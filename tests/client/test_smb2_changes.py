@@ -536,6 +536,22 @@ def parent_keys(requests: Iterable[CreateRequest]) -> Iterable[bytes | None]:
         yield lease.parent_lease_key if isinstance(lease, LeaseV2) and named else None
 
 
+@pytest.mark.parametrize("leased", [True, False], ids=["that holds the lease too", "without a lease"])
+async def test_a_folder_stays_leased_when_another_listing_of_it_ends(leased: bool) -> None:
+    async with share_of() as (share, server):
+        leasing(server)
+        server.nodes["folder\\inside"] = Node(b"")
+        holder = Holder()
+        listing = await share.open_directory("folder", holder)
+        ending = await share.open_directory("folder", holder if leased else None)
+        server.requests.clear()
+        await ending.aclose()
+        await share.change("folder/inside", Change(size=1))
+        await listing.aclose()
+        await share.change("folder/inside", Change(size=1))
+        assert list(parent_keys(asked(server, C, CreateRequest))) == [holder.key, None]
+
+
 async def test_nothing_is_asked_for_if_the_user_wants_no_leases() -> None:
     async with share_of(network=Network(leases=False)) as (share, server):
         file = await share.open("file", OpenIntent(holder=Holder(), wanted=Caching.READ))

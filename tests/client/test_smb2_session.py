@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
 
 from smbfuse.client.session import MOST_LOGIN_LEGS
 from smbfuse.config import Login, Network, Security, Vers
 from smbfuse.errors import (
     AuthenticationFailed,
     ConnectionLost,
+    DecodeError,
     Denied,
     NotFound,
     ProtocolError,
@@ -30,6 +32,7 @@ from smbfuse.wire.smb2.negotiate import (
     algorithms,
     preauth_integrity,
 )
+from smbfuse.wire.smb2.posix import posix_extensions_available
 from smbfuse.wire.smb2.session import SessionSetupRequest, TreeConnectRequest
 from tests.client.smb2_fixtures import NOBODY, Prepare, fake_login, session
 from tests.client.smb2_server import SERVER_GUID, Answer, Smb2Server
@@ -396,6 +399,49 @@ async def test_a_printer_is_no_share_and_is_given_back() -> None:
     async with session(speaking(0x0311, share_type=3)) as (established, server):
         with pytest.raises(NotFound):
             await established.connect_share("printer")
+        await established.connection.perform(established.engine.ping())
+        assert [Command.TREE_DISCONNECT] in server.commands()
+
+
+@pytest.mark.parametrize(
+    "asked", [Command.TREE_CONNECT, Command.IOCTL, Command.CREATE], ids=["itself", "the proof", "its manner"]
+)
+async def test_a_share_that_nobody_waits_for_any_longer_is_given_back(asked: Command) -> None:
+    def prepare(server: Smb2Server) -> None:
+        def connected(_element: bytes) -> None:
+            server.hold = trio.Event()  # the next question has no answer
+
+        speaking(0x0300 if asked is Command.IOCTL else 0x0311)(server)
+        if asked is Command.CREATE:
+            chosen = [
+                algorithms(kind, [2])
+                for kind in (ContextType.ENCRYPTION_CAPABILITIES, ContextType.SIGNING_CAPABILITIES)
+            ]
+            server.contexts = [preauth_integrity(b"salt"), *chosen, posix_extensions_available()]
+        if asked is not Command.TREE_CONNECT:
+            server.answers[Command.TREE_CONNECT] = connected
+
+    async with session(prepare) as (established, server):
+        if asked is Command.TREE_CONNECT:
+            server.hold = trio.Event()
+        with trio.move_on_after(1) as patience:
+            await established.connect_share("share")
+        assert patience.cancelled_caught
+        server.hold.set()
+        for _ in range(2):  # the first may overtake what waits
+            await established.connection.perform(established.engine.ping())
+        commands = server.commands()
+        assert any(asked in pdu for pdu in commands)
+        assert [Command.TREE_DISCONNECT] in commands
+
+
+async def test_a_share_whose_description_makes_no_sense_is_given_back() -> None:
+    async with session(lambda server: server.answers.update({Command.TREE_CONNECT: lambda _: (0, b"?")})) as (
+        established,
+        server,
+    ):
+        with pytest.raises(DecodeError):
+            await established.connect_share("share")
         await established.connection.perform(established.engine.ping())
         assert [Command.TREE_DISCONNECT] in server.commands()
 

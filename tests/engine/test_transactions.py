@@ -1,5 +1,8 @@
 """Transactions in pieces: nothing is lost in cutting, and no response goes on for ever."""
 
+from itertools import pairwise
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +54,17 @@ def test_parts_are_put_together_by_displacement_in_any_order() -> None:
     assert [bytes(view) for view in assembly.result()] == [b"1234", b"abcdef"]
 
 
+@given(st.binary(min_size=1, max_size=60), st.lists(st.integers(1, 59)), st.randoms(use_true_random=False))
+def test_parts_in_any_order_leave_no_gap(data: bytes, cuts: list[int], order: Random) -> None:
+    bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    ranges = list(pairwise(bounds))
+    order.shuffle(ranges)
+    assembly = Assembly(0, len(data))
+    complete = [assembly.add(part(b"", 0, data[start:end], start, (0, len(data)))) for start, end in ranges]
+    assert complete == [False] * (len(ranges) - 1) + [True]
+    assert bytes(assembly.result()[1]) == data
+
+
 def test_totals_may_shrink_on_the_way() -> None:
     assembly = Assembly(0, 100)
     assert not assembly.add(part(b"", 0, b"abc", 0, (0, 10)))
@@ -70,6 +84,11 @@ HOSTILE = {
     "totals that grow": [part(b"", 0, b"a", 0, (0, 5)), part(b"", 0, b"a", 1, (0, 6))],
     "a part without content": [part(b"", 0, b"", 0, (0, 5))],
     "the same part again": [part(b"ab", 0, b"", 0, (2, 5)), part(b"ab", 0, b"", 0, (2, 5))],
+    "the same data again": [part(b"", 0, b"abc", 0, (0, 6)), part(b"", 0, b"abc", 0, (0, 6))],
+    "the same data again, behind a gap": [part(b"", 0, b"def", 3, (0, 6)), part(b"", 0, b"def", 3, (0, 6))],
+    "data that reach into what came before": [part(b"", 0, b"abc", 0, (0, 6)), part(b"", 0, b"cde", 2, (0, 6))],
+    "data that reach into what came behind": [part(b"", 0, b"def", 3, (0, 6)), part(b"", 0, b"bcd", 1, (0, 6))],
+    "data beyond the total": [part(b"", 0, b"abc", 0, (0, 6)), part(b"", 0, b"def", 4, (0, 6))],
 }
 
 

@@ -16,7 +16,9 @@ from typing import Final, Literal
 import trio
 
 Manner = Literal["fin", "rst"]
-Fault = Literal["cut", "swallow", "hold", "delay", "throttle", "trickle", "flip", "refuse", "forget", "lead", "move"]
+Fault = Literal[
+    "cut", "swallow", "hold", "delay", "throttle", "trickle", "flip", "refuse", "forget", "deny", "lead", "move"
+]
 
 FLIPPED: Final = 0x20  # the bit of a byte that `flip` turns: neither a sign nor a parity
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER of no time: close() sends RST
@@ -112,7 +114,9 @@ class Flow:
     client: trio.socket.SocketType
     server: trio.socket.SocketType
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    forgotten: Literal["", "answer", "silence"] = ""
+    forgotten: frozenset[bool] = frozenset()  # the directions, by to_server, in which nothing passes any more
+    resets: bool = False  # what the client sends is answered with RST
+    denied: int | None = None  # the status that all requests are answered with
     manner: Manner = "fin"
 
     def cut(self, manner: Manner) -> None:

@@ -118,6 +118,11 @@ class PacketStream:
     _gone: int = 0
     _ends: list[tuple[int, Pdu]] = field(default_factory=list)
 
+    @property
+    def between(self) -> bool:
+        """Whether the last packet is whole, and nothing of the next one has come."""
+        return self._head is None and not self._pending
+
     def arrived(self, chunk: bytes, now: float) -> Sequence[Pdu]:
         """Take bytes that came; return the packets that they complete."""
         complete: list[Pdu] = []

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -157,6 +157,28 @@ class SambaServer:
         finally:
             self.resume()
 
+    def reconfigure(self, share_options: Mapping[str, str], *, without: Collection[str] = ()) -> None:
+        """Change the options of every share, or take shares away; who uses a share is disconnected from it.
+
+        Connections and logins stay. What is not said here is as it was at the start.
+        """
+        self._write_configuration({**self.share_options, **share_options}, without=without)
+        self._control("reload-config")
+        for name in self.shares:
+            self.close_share(name)
+
+    def close_share(self, name: str) -> None:
+        """Take the share away from who uses it; it may be connected again, and the login stays."""
+        self._control("close-share", name)
+
+    def end_clients(self) -> int:
+        """Kill the process that serves each client, with its connection; return how many there were."""
+        pids = self._client_pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
     def set_password(self, name: str, password: str) -> None:
         """Give the system account `name` a password on this server; works as root and as anybody."""
         command = ["pdbedit", f"--configfile={self.configuration}", "--create", "--password-from-stdin", "--user", name]
@@ -184,8 +206,7 @@ class SambaServer:
 
     def connections(self) -> int:
         """Return how many client connections smbd serves now."""
-        listed = self._tool(["smbstatus", f"--configfile={self.configuration}", "--processes", "--numeric"])
-        return sum(line.split()[0].isdigit() for line in listed.splitlines() if line.strip())
+        return len(self._client_pids())
 
     def grants(self, path: Path) -> list[str]:
         """Return what the server has granted on each open of a file below one of its shares, in letters, sorted.
@@ -207,7 +228,17 @@ class SambaServer:
         logs = sorted((self.folder / "log").glob("log.*"))
         return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-4000:]}" for path in logs)
 
-    def _write_configuration(self) -> None:
+    def _client_pids(self) -> list[int]:
+        listed = self._tool(["smbstatus", f"--configfile={self.configuration}", "--processes", "--numeric"])
+        first = (line.split()[0] for line in listed.splitlines() if line.strip())
+        return [int(word) for word in first if word.isdigit()]
+
+    def _control(self, *message: str) -> None:
+        self._tool(["smbcontrol", f"--configfile={self.configuration}", "smbd", *message])
+
+    def _write_configuration(
+        self, share_options: Mapping[str, str] | None = None, *, without: Collection[str] = ()
+    ) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o755)
         for name in ("private", "lock", "state", "cache", "pid", "ncalrpc", "log"):
@@ -235,7 +266,13 @@ class SambaServer:
         lines = ["[global]", *(f"  {key} = {value}" for key, value in settings.items())]
         for name, path in self.shares.items():
             path.mkdir(parents=True, exist_ok=True)
-            share = {"path": path, "read only": "no", **self.share_options}
+            if name in without:
+                continue
+            share = {
+                "path": path,
+                "read only": "no",
+                **(self.share_options if share_options is None else share_options),
+            }
             lines += [f"[{name}]", *(f"  {key} = {value}" for key, value in share.items())]
         self.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

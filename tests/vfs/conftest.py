@@ -5,10 +5,9 @@ from trio.testing import wait_all_tasks_blocked
 from smbfuse.config import Cache, View
 from tests.support.mem_share import MemShare
 from tests.support.mem_source import MemSource
-from tests.vfs.mounted import Mount, Mounted
+from tests.vfs.mounted import DEFAULT_CACHE, Mount, Mounted
 
 USER_VIEW = View(uid=1000, gid=1000)
-DEFAULT_CACHE = Cache()
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """A filesystem over a share in memory, driven without a kernel."""
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 
@@ -11,6 +12,8 @@ from smbfuse.vfs.filesystem import Filesystem
 from smbfuse.vfs.posix import Entry, Listed
 from tests.support.mem_share import MemShare
 from tests.support.mem_source import MemSource
+
+DEFAULT_CACHE: Final = Cache()
 
 
 @dataclass
@@ -90,3 +93,22 @@ class Mount(Protocol):
     async def __call__(
         self, *shares: MemShare, cache: Cache = ..., view: View = ..., whole_server: bool = ...
     ) -> Mounted: ...
+
+
+async def opened(mounted: Mounted, path: str, flags: int = os.O_RDWR) -> int:
+    return (await mounted.fs.open(await mounted.ino(path), flags)).fh
+
+
+async def closed(mounted: Mounted, fh: int) -> None:
+    """Close as the kernel does."""
+    await mounted.fs.flush(fh)
+    await mounted.fs.release(fh)
+
+
+async def with_open_file(
+    mount: Mount, share: MemShare, content: bytes = b"", *, cache: Cache = DEFAULT_CACHE
+) -> tuple[Mounted, int]:
+    """Mount a share that has a file "f", and open it to read and write."""
+    share.add("f", content)
+    mounted = await mount(share, cache=cache)
+    return mounted, await opened(mounted, "f")

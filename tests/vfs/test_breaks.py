@@ -16,7 +16,7 @@ from tests.conftest import ExpectedWarnings
 from tests.support.mem_grants import PATIENCE_S
 from tests.support.mem_share import MemShare
 from tests.support.mem_source import MemSource
-from tests.vfs.mounted import KernelLog, Mount, Mounted
+from tests.vfs.mounted import KernelLog, Mount, Mounted, closed, opened, with_open_file
 
 KIB, MIB = 1 << 10, 1 << 20
 RWH = Caching.READ | Caching.WRITE | Caching.HANDLE
@@ -26,15 +26,6 @@ BELIEVING = Cache(attributes_s=60.0, directories_s=60.0)  # longer than any test
 
 def granting(**options: object) -> MemShare:
     return MemShare(grants=RWH, features=Features.COMPOUND, **options)  # type: ignore[arg-type]
-
-
-async def opened(mounted: Mounted, path: str, flags: int = os.O_RDWR) -> int:
-    return (await mounted.fs.open(await mounted.ino(path), flags)).fh
-
-
-async def closed(mounted: Mounted, fh: int) -> None:
-    await mounted.fs.flush(fh)
-    await mounted.fs.release(fh)
 
 
 class StuckKernel(KernelLog):
@@ -51,9 +42,7 @@ class StuckKernel(KernelLog):
 
 async def test_another_client_reads_what_was_written_here_and_not_sent(mount: Mount) -> None:
     share = granting()
-    share.add("f", b"old")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, b"old")
     await mounted.fs.write(fh, 0, b"new content")
     other = await mount(share.other_client())
     assert await other.read_all("f") == b"new content"
@@ -84,9 +73,7 @@ async def test_what_another_client_writes_is_read_here_at_once(mount: Mount) -> 
 
 async def test_the_answer_comes_after_the_data(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, bytes(3 * MIB + 5))
     with share.held("write"):
         grant = share.break_grant("f", RH)
@@ -135,9 +122,7 @@ async def test_data_that_the_server_does_not_take_delays_the_answer_by_its_bound
 ) -> None:
     expected_warnings("another client waits")
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"x")
     with share.held("write"):
         began = trio.current_time()
@@ -239,9 +224,7 @@ async def test_for_a_moment_after_a_break_the_server_is_asked_each_time(
 
 async def test_after_that_moment_the_time_limits_hold_again(mount: Mount, autojump_clock: MockClock) -> None:
     share = granting()
-    share.add("f", b"text")
-    mounted = await mount(share, cache=BELIEVING)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, b"text", cache=BELIEVING)
     share.break_grant("f")
     await trio.sleep(MOMENT_S + 0.1)
     found = await mounted.find("f")
@@ -318,9 +301,7 @@ async def test_what_was_dirty_when_the_connection_ended_is_written_again(
     """The share in memory does not open handles again, so the writer's is opened anew by another open."""
     expected_warnings("not on the server")
     share = granting()
-    share.add("f", b"0123456789")
-    mounted = await mount(share, cache=Cache(attributes_s=0.0))
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, b"0123456789", cache=Cache(attributes_s=0.0))
     await mounted.fs.write(fh, 0, b"abc")
     share.lose_connection()
     again = await opened(mounted, "f")
@@ -395,8 +376,6 @@ async def test_reading_and_writing_opens_of_one_file_break_nothing_of_ours(mount
 
 async def test_nothing_is_asked_for_without_a_cache(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share, cache=Cache(mode=CacheMode.NONE))
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, cache=Cache(mode=CacheMode.NONE))
     assert [intent.holder for _, intent in share.opened] == [None]
     await closed(mounted, fh)

@@ -12,7 +12,7 @@ from smbfuse.errors import SmbError
 from smbfuse.share import Caching, Features
 from smbfuse.vfs.posix import NewAttributes
 from tests.support.mem_share import MemShare
-from tests.vfs.mounted import Mount, Mounted
+from tests.vfs.mounted import Mount, Mounted, with_open_file
 
 EVERYTHING = Caching.READ | Caching.WRITE | Caching.HANDLE
 YEAR_NS = 31_556_952 * 10**9
@@ -76,33 +76,27 @@ async def test_a_time_that_no_server_keeps_becomes_the_nearest(mount: Mount, ask
     assert share.node("f").stat().written_ns == kept_ns
 
 
+async def keeping_pages(mount: Mount) -> tuple[MemShare, Mounted]:
+    """Mount a share with a file of which the kernel keeps written pages until it is asked for them."""
+    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
+    mounted, fh = await with_open_file(mount, share, bytes(10), cache=Cache(mode=CacheMode.LOOSE))
+
+    async def write_back() -> None:
+        await mounted.fs.write(fh, 0, b"kept pages")
+
+    mounted.kernel.write_back[await mounted.ino("f")] = write_back
+    return share, mounted
+
+
 async def test_the_kernel_hands_over_what_it_has_kept_before_a_grant_is_given_back(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
-    share.add("f", bytes(10))
-    mounted = await mount(share, cache=Cache(mode=CacheMode.LOOSE))
-    ino = await mounted.ino("f")
-    opened = await mounted.fs.open(ino, os.O_RDWR)
-
-    async def write_back() -> None:
-        await mounted.fs.write(opened.fh, 0, b"kept pages")
-
-    mounted.kernel.write_back[ino] = write_back
+    share, _ = await keeping_pages(mount)
     other = await mount(share.other_client())
     assert await other.read_all("f") == b"kept pages"
 
 
 async def test_the_kernel_hands_over_what_it_has_kept_before_the_end(mount: Mount, autojump_clock: MockClock) -> None:
-    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
-    share.add("f", bytes(10))
-    mounted = await mount(share, cache=Cache(mode=CacheMode.LOOSE))
-    ino = await mounted.ino("f")
-    opened = await mounted.fs.open(ino, os.O_RDWR)
-
-    async def write_back() -> None:
-        await mounted.fs.write(opened.fh, 0, b"kept pages")
-
-    mounted.kernel.write_back[ino] = write_back
+    share, mounted = await keeping_pages(mount)
     assert await mounted.fs.drain(1000) == []
     assert bytes(share.node("f").data) == b"kept pages"

@@ -1,8 +1,10 @@
 """Names that go: files that live on while they are open, folders, protected files; and nothing left behind."""
 
 import errno
+import logging
 import os
 from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,9 +12,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache
-from smbfuse.errors import SmbError
-from smbfuse.share import Attributes, Caching, Change, Features, GrantHolder, Kind
+from smbfuse.errors import ConnectionLost, SmbError
+from smbfuse.share import Attributes, Caching, Change, Features, FileStat, GrantHolder, Kind
 from smbfuse.status import NtStatus, error
+from smbfuse.vfs.removal import UNDO_S
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 from tests.vfs.test_changes import CALLER, make, refusal
@@ -205,6 +208,74 @@ async def test_a_protected_file_that_cannot_be_removed_stays_protected(mount: Mo
         await unlink(mounted, "f")
     assert share.node("f").attributes == Attributes.READONLY | Attributes.ARCHIVE
     assert share.calls["change"] == 2
+
+
+@pytest.mark.parametrize("slow", ["change", "remove"])
+async def test_a_protected_file_whose_removal_is_given_up_half_way_stays_protected(
+    mount: Mount, autojump_clock: MockClock, slow: str
+) -> None:
+    class Slow(MemShare):
+        """Carries out at once what it answers late."""
+
+        async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
+            stat = await super().change(path, change, holder)
+            await trio.sleep(2 if slow == "change" else 0)
+            return stat
+
+        async def remove(self, path: str, kind: Kind, holder: GrantHolder | None = None) -> None:
+            await trio.sleep(2 if slow == "remove" and not self.node(path).attributes & Attributes.READONLY else 0)
+            await super().remove(path, kind, holder)
+
+    share = Slow()
+    share.add("f").attributes = Attributes.READONLY | Attributes.ARCHIVE
+    mounted = await mount(share)
+    await mounted.ino("f")
+    with trio.move_on_after(1) as patience:
+        await unlink(mounted, "f")
+    assert patience.cancelled_caught
+    assert share.node("f").attributes == Attributes.READONLY | Attributes.ARCHIVE
+
+
+async def test_a_protected_file_is_protected_again_however_long_that_takes(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("f").attributes = Attributes.READONLY | Attributes.ARCHIVE
+    mounted = await mount(share)
+    await mounted.ino("f")
+    share.fail("remove", error(NtStatus.CANNOT_DELETE, "REMOVE"), times=2)
+    share.delays["change"] = 30
+    began = trio.current_time()
+    with refusal(errno.EACCES):
+        await unlink(mounted, "f")
+    assert trio.current_time() - began == pytest.approx(30 + UNDO_S)
+    await trio.sleep(31)
+    assert share.node("f").attributes == Attributes.READONLY | Attributes.ARCHIVE
+
+
+@pytest.mark.parametrize("links", [1, 2])
+async def test_a_file_that_stays_without_its_protection_is_told_of(
+    mount: Mount, caplog: pytest.LogCaptureFixture, links: int
+) -> None:
+    class Cut(MemShare):
+        async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
+            if change.attributes is not None and change.attributes & Attributes.READONLY:
+                raise ConnectionLost("and it does not come back", sent=False)
+            return await super().change(path, change, holder)
+
+    share = Cut(features=Features.HARD_LINKS)
+    mounted = await mount(share)
+    ino = await make(mounted, "a")
+    if links == 2:
+        await mounted.fs.link(ino, 1, b"b")
+    share.node("a").attributes = Attributes.READONLY
+    if links == 1:
+        share.fail("remove", error(NtStatus.CANNOT_DELETE, "REMOVE"), times=2)
+    with caplog.at_level(logging.INFO), refusal(errno.EACCES) if links == 1 else nullcontext():
+        await unlink(mounted, "a")
+        await wait_all_tasks_blocked(0.05)
+    (told,) = [record.message for record in caplog.records if "may not be read-only any more" in record.message]
+    assert repr("a" if links == 1 else "b") in told
 
 
 async def test_one_of_two_names_of_a_protected_file(mount: Mount) -> None:

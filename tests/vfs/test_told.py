@@ -20,6 +20,21 @@ LATER_S = 3.5  # 30 times as long as attributes are believed, and some more
 THREAD, ANOTHER = 4711, 4712
 
 
+async def looked_up(
+    mount: Mount,
+    content: bytes = b"before",
+    *,
+    cache: Cache = LOOSE,
+    grants: Caching = Caching.NONE,
+    features: Features = Features.NONE,
+) -> tuple[MemShare, Mounted, Entry]:
+    """Mount a share with a file that the kernel has looked up once."""
+    share = MemShare(grants=grants, features=features)
+    share.add("f", content)
+    mounted = await mount(share, cache=cache)
+    return share, mounted, await look(mounted)
+
+
 async def look(mounted: Mounted) -> Entry:
     return await mounted.fs.lookup(1, b"f")
 
@@ -35,10 +50,7 @@ async def append(mounted: Mounted, ino: int, kernels_size: int, data: bytes) -> 
 async def test_what_another_client_changed_is_another_file_to_the_kernel(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount)
     share.write("f", b"another's bytes")
     await trio.sleep(LATER_S)
     second = await look(mounted)
@@ -48,10 +60,7 @@ async def test_what_another_client_changed_is_another_file_to_the_kernel(
 
 
 async def test_what_the_kernel_changed_itself_is_the_same_file(mount: Mount, autojump_clock: MockClock) -> None:
-    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    _, mounted, first = await looked_up(mount, grants=EVERYTHING, features=Features.COMPOUND)
     await append(mounted, first.stat.ino, 6, b" and after")
     await mounted.fs.setattr(first.stat.ino, NewAttributes(size=3, mtime_ns=10**18), None)
     opened = await mounted.fs.open(first.stat.ino, os.O_RDWR | os.O_TRUNC)
@@ -71,10 +80,7 @@ async def sent_back(mounted: Mounted, ino: int, flags: int = os.O_RDONLY, thread
 async def test_an_open_that_finds_another_file_has_its_name_looked_up_again(
     mount: Mount, autojump_clock: MockClock, after_s: float
 ) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount)
     share.write("f", b"another's bytes")
     await trio.sleep(after_s)
     await sent_back(mounted, first.stat.ino)
@@ -88,10 +94,7 @@ async def test_an_open_that_finds_another_file_has_its_name_looked_up_again(
 async def test_a_file_that_others_write_all_the_time_is_opened_past_the_kernel(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=Cache(mode=CacheMode.LOOSE, attributes_s=0))
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount, cache=Cache(mode=CacheMode.LOOSE, attributes_s=0))
     share.write("f", b"another's")
     await sent_back(mounted, first.stat.ino, os.O_RDWR | os.O_APPEND)
     second = await look(mounted)
@@ -113,10 +116,7 @@ async def test_who_opens_again_what_was_opened_past_the_kernel_looks_it_up_befor
     mount: Mount, autojump_clock: MockClock, asks: bool
 ) -> None:
     """The kernel goes on to believe its old size while it believes the name, whatever else it is told."""
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount)
     share.write("f", b"another's bytes")
     opened = await mounted.fs.open(first.stat.ino, os.O_RDONLY)
     assert opened.direct_io
@@ -133,10 +133,7 @@ async def test_who_opens_again_what_was_opened_past_the_kernel_looks_it_up_befor
 async def test_what_was_opened_past_the_kernel_is_another_file_though_its_mode_is_set_before_it_is_looked_up(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount)
     share.write("f", b"another's bytes")
     opened = await mounted.fs.open(first.stat.ino, os.O_RDONLY)
     await mounted.fs.release(opened.fh)
@@ -145,10 +142,8 @@ async def test_what_was_opened_past_the_kernel_is_another_file_though_its_mode_i
 
 
 async def test_every_thread_is_sent_back_once_for_each_open(mount: Mount, autojump_clock: MockClock) -> None:
-    share = MemShare()
-    share.add("f", b"")
-    mounted = await mount(share, cache=Cache(mode=CacheMode.LOOSE, attributes_s=0))
-    ino = (await look(mounted)).stat.ino
+    share, mounted, first = await looked_up(mount, b"", cache=Cache(mode=CacheMode.LOOSE, attributes_s=0))
+    ino = first.stat.ino
     for size in range(1, 9, 4):
         share.write("f", b"x" * size)
         for thread in (THREAD, ANOTHER):
@@ -164,10 +159,7 @@ async def test_every_thread_is_sent_back_once_for_each_open(mount: Mount, autoju
 async def test_a_thread_that_was_sent_back_for_a_name_that_is_gone_is_not_again(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount)
     await share.other_client().remove("f", Kind.FILE)
     share.add("f", b"another file")
     await sent_back(mounted, first.stat.ino)
@@ -181,10 +173,7 @@ async def test_a_thread_that_was_sent_back_for_a_name_that_is_gone_is_not_again(
 async def test_a_file_that_a_thread_of_another_namespace_opens_is_opened_past_the_kernel(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount)
     share.write("f", b"another's bytes")
     opened = await mounted.fs.open(first.stat.ino, os.O_RDONLY, 0)
     assert opened.direct_io
@@ -194,10 +183,7 @@ async def test_a_file_that_a_thread_of_another_namespace_opens_is_opened_past_th
 async def test_a_file_that_is_open_stays_what_it_is_and_is_opened_past_the_kernel_next(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    share = MemShare(grants=EVERYTHING, features=Features.COMPOUND)
-    share.add("f", b"before")
-    mounted = await mount(share, cache=LOOSE)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount, grants=EVERYTHING, features=Features.COMPOUND)
     opened = await mounted.fs.open(first.stat.ino, os.O_RDONLY)
     assert not opened.direct_io
     other = await mount(share.other_client())
@@ -212,10 +198,7 @@ async def test_a_file_that_is_open_stays_what_it_is_and_is_opened_past_the_kerne
 
 
 async def test_a_kernel_that_listens_is_told_the_same_file(mount: Mount, autojump_clock: MockClock) -> None:
-    share = MemShare()
-    share.add("f", b"before")
-    mounted = await mount(share)
-    first = await look(mounted)
+    share, mounted, first = await looked_up(mount, cache=Cache())
     share.write("f", b"another's bytes")
     await trio.sleep(LATER_S)
     again = await look(mounted)

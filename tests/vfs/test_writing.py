@@ -18,7 +18,7 @@ from smbfuse.vfs.posix import Caller, NewAttributes, Unsaved
 from tests.conftest import ExpectedWarnings
 from tests.support.mem_files import MemFile
 from tests.support.mem_share import MemShare
-from tests.vfs.mounted import Mount, Mounted
+from tests.vfs.mounted import Mount, closed, opened, with_open_file
 
 KIB, MIB = 1 << 10, 1 << 20
 RWH = Caching.READ | Caching.WRITE | Caching.HANDLE
@@ -33,16 +33,6 @@ def granting(**options: object) -> MemShare:
     return share
 
 
-async def opened(mounted: Mounted, path: str, flags: int = os.O_RDWR) -> int:
-    return (await mounted.fs.open(await mounted.ino(path), flags)).fh
-
-
-async def closed(mounted: Mounted, fh: int) -> None:
-    """Close as the kernel does."""
-    await mounted.fs.flush(fh)
-    await mounted.fs.release(fh)
-
-
 def refused(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -52,9 +42,7 @@ def refused(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 async def test_under_an_exclusive_grant_a_write_waits_and_is_read_at_once(mount: Mount) -> None:
     share = granting()
-    share.add("f", b"server's own bytes")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, b"server's own bytes")
     with share.held("write"):
         assert await mounted.fs.write(fh, 9, b"OUR") == 3
         assert bytes(await mounted.fs.read(fh, 0, 100)) == b"server's OUR bytes"
@@ -91,9 +79,7 @@ async def test_a_large_file_goes_in_large_requests_several_at_once(mount: Mount)
 
 async def test_small_writes_are_sent_together(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     for line in range(1000):
         await mounted.fs.write(fh, line * 10, b"0123456789")
     await mounted.fs.fsync(fh, datasync=False)
@@ -106,9 +92,7 @@ async def test_whole_requests_go_at_once_and_the_rest_after_a_short_time(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"a" * (MIB + 10))
     await wait_all_tasks_blocked()
     assert share.writes == [("f", 0, MIB)]
@@ -119,9 +103,7 @@ async def test_whole_requests_go_at_once_and_the_rest_after_a_short_time(
 
 async def test_no_more_waits_than_the_limit(mount: Mount) -> None:
     share = granting(limits=Limits(read=64 * KIB, write=64 * KIB, transact=MIB, in_flight=8))
-    share.add("f")
-    mounted = await mount(share, cache=Cache(dirty_limit=MIB))
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, cache=Cache(dirty_limit=MIB))
     taken = 0
 
     async def writer() -> None:
@@ -141,9 +123,7 @@ async def test_no_more_waits_than_the_limit(mount: Mount) -> None:
 
 async def test_fsync_waits_for_what_was_written_before_it_alone(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"before")
     synced = trio.Event()
 
@@ -163,9 +143,7 @@ async def test_fsync_waits_for_what_was_written_before_it_alone(mount: Mount) ->
 
 async def test_fsync_asks_for_the_disk_only_if_anything_was_written(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     for written in (True, False, False, True):
         if written:
             await mounted.fs.write(fh, 0, b"x")
@@ -184,9 +162,7 @@ async def test_no_fsync_returns_before_the_disk_has_it(
     mount: Mount, nursery: trio.Nursery, refused_first: bool
 ) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"x")
     ended: list[str] = []
 
@@ -212,9 +188,7 @@ async def test_no_fsync_returns_before_the_disk_has_it(
 
 async def test_what_is_written_during_an_fsync_is_the_next_ones(mount: Mount, nursery: trio.Nursery) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"x")
     with share.held("flush"):
         nursery.start_soon(mounted.fs.fsync, fh, False)
@@ -255,10 +229,8 @@ async def test_a_write_that_may_not_wait_is_on_the_server_when_it_returns(
 
 async def test_large_writes_go_through_in_parallel_pieces(mount: Mount) -> None:
     share = MemShare(limits=Limits(read=60 * KIB, write=60 * KIB, transact=MIB, in_flight=50))
-    share.add("f")
     share.delays["write"] = 0.01
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     content = os.urandom(MIB)
     assert await mounted.fs.write(fh, 5, content) == MIB
     assert share.most_in_flight > 10
@@ -270,10 +242,8 @@ async def test_without_a_grant_the_kernels_pages_go_after_each_own_write_and_not
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = MemShare()
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.read(fh, 0, 10)
     await mounted.fs.write(fh, 0, b"x")
     assert mounted.kernel.inodes == [(ino, False)]
@@ -293,10 +263,8 @@ async def test_what_was_read_between_an_own_write_and_the_next_version_is_not_tr
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = MemShare()
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, b"x")
     assert bytes(await mounted.fs.read(fh, 0, 10)) == b"x123456789"
     share.write("f", b"foreign!!!")  # before anybody has asked for the version of our own write
@@ -309,10 +277,8 @@ async def test_what_was_read_between_an_own_write_and_the_next_version_is_not_tr
 
 async def test_under_a_grant_own_writes_leave_the_cache_alone(mount: Mount, autojump_clock: MockClock) -> None:
     share = granting()
-    share.add("f", bytes(4 * MIB))
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, bytes(4 * MIB))
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     for offset in range(0, 4 * MIB, 128 * KIB):
         await mounted.fs.read(fh, offset, 128 * KIB)
     asked = len(share.reads)
@@ -471,10 +437,8 @@ async def test_what_lies_between_is_zeros(mount: Mount) -> None:
 @pytest.mark.parametrize("grants", [RWH, Caching.NONE])
 async def test_truncation_takes_its_turn_among_the_writes(mount: Mount, grants: Caching) -> None:
     share = MemShare(grants=grants)
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 8, b"abcdef")
     assert (await mounted.fs.setattr(ino, NewAttributes(size=9), fh)).stat.size == 9
     assert bytes(await mounted.fs.read(fh, 0, 100)) == b"01234567a"
@@ -487,10 +451,8 @@ async def test_truncation_takes_its_turn_among_the_writes(mount: Mount, grants: 
 
 async def test_a_truncation_waits_for_writes_under_way_and_later_ones_wait_for_it(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     async with trio.open_nursery() as nursery:
         with share.held("change_open"):
             with share.held("write"):
@@ -510,10 +472,8 @@ async def test_a_truncation_waits_for_writes_under_way_and_later_ones_wait_for_i
 
 async def test_a_truncation_that_is_refused_loses_nothing(mount: Mount) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, b"0123456789")
     share.fail("change_open", Denied("no", status=ACCESS_DENIED))
     with pytest.raises(Denied):
@@ -560,9 +520,7 @@ async def test_the_time_of_a_write_is_shown_at_once_and_stays_when_the_file_is_c
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = granting()
-    share.add("f", b"x")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, b"x")
     await mounted.fs.write(fh, 0, b"y")
     shown = (await mounted.find("f")).stat.mtime_ns
     assert shown % 100 == 0
@@ -575,9 +533,7 @@ async def test_the_time_of_a_write_is_shown_at_once_and_stays_when_the_file_is_c
 
 async def test_a_small_file_whose_time_nobody_asked_for_is_just_closed(mount: Mount, autojump_clock: MockClock) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"y")
     await closed(mounted, fh)
     await trio.sleep(0.1)
@@ -588,10 +544,8 @@ async def test_a_small_file_whose_time_nobody_asked_for_is_just_closed(mount: Mo
 
 async def test_a_time_that_was_set_is_not_moved_by_the_close(mount: Mount, autojump_clock: MockClock) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, b"y" * (FIRST_BYTES + 1))
     await mounted.fs.getattr(ino)
     entry = await mounted.fs.setattr(ino, NewAttributes(mtime_ns=1_000_000_000), fh)
@@ -641,10 +595,8 @@ async def test_a_large_file_that_was_written_here_keeps_its_pages(
     mount: Mount, autojump_clock: MockClock, dated: bool
 ) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
+    mounted, fh = await with_open_file(mount, share)
     ino = await mounted.ino("f")
-    fh = await opened(mounted, "f")
     await mounted.fs.write(fh, 0, bytes(FIRST_BYTES + 1))
     if dated:
         await mounted.fs.setattr(ino, NewAttributes(mtime_ns=1_000_000_000), fh)
@@ -698,9 +650,7 @@ async def test_handles_that_share_no_deletion_are_not_kept(mount: Mount, autojum
 
 async def test_a_removed_file_is_still_written_by_who_has_it_open(mount: Mount) -> None:
     share = granting()
-    share.add("f", b"0123456789")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, b"0123456789")
     await mounted.fs.write(fh, 0, b"abc")
     node = share.node("f")
     await mounted.fs.unlink(1, b"f")
@@ -712,9 +662,7 @@ async def test_a_removed_file_is_still_written_by_who_has_it_open(mount: Mount) 
 
 async def test_pages_written_after_the_last_flush_are_waited_for_by_release(mount: Mount) -> None:
     share = granting()
-    share.add("f", bytes(10))
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, bytes(10))
     await mounted.fs.flush(fh)
     await mounted.fs.write(fh, 0, b"mapped")
     await mounted.fs.release(fh)
@@ -852,9 +800,7 @@ async def test_fsync_tells_of_refused_bytes_that_waited_for_newer_ones_to_be_ref
 ) -> None:
     expected_warnings("bytes at offset")
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"older")
     share.fail("write", NoSpace("disk full", status=DISK_FULL), times=2)
     with pytest.raises(NoSpace):
@@ -885,9 +831,7 @@ async def test_the_log_names_what_is_lost_once_for_each_cause(
     caplog.set_level(logging.INFO, "smbfuse.vfs")
     expected_warnings("bytes at offset")
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     full = NoSpace("disk full", status=DISK_FULL)
     quota = NoSpace("over quota", status=0xC0000044, errno=errno.EDQUOT)
 
@@ -930,9 +874,7 @@ async def test_while_writes_are_refused_each_is_told_its_own_fate(
 ) -> None:
     expected_warnings("bytes at offset")
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"aaaaa")
     share.fail("write", NoSpace("disk full", status=DISK_FULL), times=2)
     with pytest.raises(NoSpace):
@@ -952,9 +894,7 @@ async def test_refused_bytes_are_given_up_with_the_last_close_and_named(
 ) -> None:
     expected_warnings("bytes at offset")
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     await mounted.fs.write(fh, 0, b"0123456789")
     share.fail("write", NoSpace("quota", status=0xC0000044, errno=errno.EDQUOT), times=10)
     with pytest.raises(NoSpace) as told:
@@ -976,9 +916,7 @@ async def test_a_large_write_through_that_fails_half_way_is_short(
     mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share = MemShare(limits=Limits(read=64 * KIB, write=64 * KIB, transact=MIB, in_flight=8))
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     content = os.urandom(4 * 64 * KIB)
     write = MemFile.write
 
@@ -997,9 +935,7 @@ async def test_a_large_write_through_that_fails_half_way_is_short(
 
 async def test_a_server_that_takes_a_part_is_given_the_rest(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     share = granting()
-    share.add("f")
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share)
     write = MemFile.write
 
     async def write_a_little(self: MemFile, offset: int, data: Sequence[Buffer]) -> int:
@@ -1016,9 +952,7 @@ async def test_a_server_that_takes_a_part_is_given_the_rest(mount: Mount, monkey
 
 async def test_a_cancelled_writer_leaves_the_order_of_the_file(mount: Mount) -> None:
     share = MemShare()
-    share.add("f", bytes(10))
-    mounted = await mount(share)
-    fh = await opened(mounted, "f")
+    mounted, fh = await with_open_file(mount, share, bytes(10))
     async with trio.open_nursery() as nursery:
         with share.held("write"):
             with trio.move_on_after(0.01):
