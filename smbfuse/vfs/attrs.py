@@ -14,6 +14,7 @@ after a stat, cannot bring old attributes back.
 Names, "not there" and a folder's attributes are believed for the shorter of the first two.
 """
 
+import math
 import operator
 import struct
 from collections import OrderedDict
@@ -36,10 +37,18 @@ _SECOND: Final = 1_000_000_000
 
 
 class Asked(NamedTuple):
-    """A question's number and when it was sent (the event loop's clock)."""
+    """A question's number and when it was sent (the event loop's clock).
+
+    `at` below 0: its answer is not believed any more. -inf: we have changed what it speaks of; else somebody else has,
+    and we were told so at -1 - `at`.
+    """
 
     number: int
     at: float
+
+    def told_since(self, asked: "Asked") -> bool:
+        """Tell whether that somebody has changed it was told after `asked` was sent, whose answer may not know it."""
+        return -math.inf < self.at < 0 and asked.at < -1 - self.at
 
 
 class Lifetimes:
@@ -54,11 +63,11 @@ class Lifetimes:
 
     def left(self, asked_at: float, now: float) -> float:
         """Return for how many seconds a file's attributes asked for at `asked_at` are still good."""
-        return min(max(0.0, asked_at + self.attributes_s - now), self.attributes_s)
+        return min(max(0.0, asked_at + self.attributes_s - now), self.attributes_s) if asked_at >= 0 else 0.0
 
     def name_left(self, asked_at: float, now: float) -> float:
         """Return for how many seconds a name, or a folder's attributes, asked for at `asked_at` are still good."""
-        return min(max(0.0, asked_at + self.names_s - now), self.names_s)
+        return min(max(0.0, asked_at + self.names_s - now), self.names_s) if asked_at >= 0 else 0.0
 
 
 class Version(NamedTuple):

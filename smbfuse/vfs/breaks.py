@@ -70,7 +70,7 @@ class Breaks:
         node = file.node
         self._nodes.contested.note(node.ino)
         if node.parent is None:
-            self._nodes.doubt(node)
+            node.outdate()
         else:
             self._nodes.doubt_name(node.parent, node.key)
 
@@ -117,7 +117,7 @@ class Breaks:
         self._blocks.drop(file.node.ino)
         file.data = self._blocks.passing(UNKNOWN)
         file.node.pages = None
-        self._nodes.doubt(file.node)
+        file.node.outdate()
         self._spawn(self._drop_pages, file, purged)
         return purged
 

@@ -149,7 +149,7 @@ class FolderLeases:
         ]
         for key, _ in fresh:
             self._nodes.doubt_name(folder, key)
-        self._nodes.doubt(folder)
+        folder.outdate()
         folders = [node for _, node in fresh if isinstance(node, Folder)]
         if folders:
             self._spawn(self._verify, folders[:VERIFIED_MAX])

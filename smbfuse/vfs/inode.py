@@ -9,7 +9,7 @@ import trio
 
 from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Share, creation_differs
-from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, unpack, version
+from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, pack, unpack, version
 from smbfuse.vfs.names import Names
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,14 @@ class Node:
     def stat(self) -> FileStat:
         """Return the attributes last told by the server."""
         return unpack(self.record).stat
+
+    def outdate(self) -> None:
+        """Have its attributes asked for again: somebody else has changed it, as we have just been told.
+
+        What was asked before and is answered later is newer than what is known, and as little to be believed.
+        """
+        asked, generation, stat, name = self.known()
+        self.record = pack(Asked(asked.number, -1 - trio.current_time()), generation, stat, name)
 
 
 class Folder(Node):

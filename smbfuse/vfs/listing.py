@@ -252,7 +252,9 @@ class Listing:
         """Cut the names that the whole listing did not show and that nobody has asked for since it began."""
         children = self.folder.children
         for number, (key, node) in enumerate(list(children.items()), 1):
-            if children.get(key) is node and node.asked.number < self.began.number:
+            known = node.asked
+            unasked = known.number < self.began.number and not known.told_since(self.began)
+            if children.get(key) is node and unasked:
                 self._nodes.detach(self.folder, key)
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()

@@ -187,12 +187,12 @@ class NodeTable:
         node.record = pack(known.asked, known.generation + 1, known.stat, known.name)
 
     def doubt_name(self, folder: Folder, key: str) -> None:
-        """Have a name asked for again, by the kernel too: it may stand for something else now.
+        """Have a name asked for again, by the kernel too: somebody else may have given it to another file.
 
         The kernel is not told of a folder: it would take it from programs whose working folder it is.
         """
         node = folder.children[key]
-        self.doubt(node)
+        node.outdate()
         if not isinstance(node, Folder):
             self._name_gone(share_root(folder), node, folder, key, None)
 
@@ -375,6 +375,7 @@ class NodeTable:
     def _learn(self, node: Node, known: Known, stat: FileStat, asked: Asked, name: str) -> None:
         if asked.number < known.asked.number:
             return
+        asked = asked._replace(at=known.asked.at) if known.asked.told_since(asked) else asked
         stat = refined(stat, known.stat)
         node.record = pack(asked, known.generation, stat, name)
         if node.parent is not None and name != known.name:

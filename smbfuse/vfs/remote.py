@@ -157,8 +157,9 @@ class RemoteChanges:
         self._doubt(folder)
 
     def _doubt(self, node: Node) -> None:
-        if node.asked.at > -math.inf:
-            self._nodes.doubt(node)
+        believed = node.asked.at >= 0
+        node.outdate()
+        if believed:
             self._kernel.invalidate_inode(node.ino, True)
 
     async def _tick(self) -> None:

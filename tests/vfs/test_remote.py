@@ -119,6 +119,59 @@ async def test_new_content_is_seen_at_once_and_costs_no_listing(mount: Mount) ->
     assert (await calls(share))[1] == listings
 
 
+async def test_what_an_open_finds_is_not_lost_over_a_change_that_is_told_meanwhile(
+    mount: Mount, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    share = watched_share()
+    share.add("f", b"old")
+    mounted = await mount(share, cache=LONG)
+    ino = await mounted.ino("f")
+    found: list[int] = []
+
+    async def opens() -> None:
+        found.append((await mounted.fs.open(ino, 0)).fh)
+
+    await trio.sleep(1)
+    with share.held("open"):
+        nursery.start_soon(opens)
+        await trio.sleep(1)
+        share.write("f", b"newer, and longer")
+        await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()
+    assert bytes(await mounted.fs.read(found[0], 0, 100)) == b"newer, and longer"
+    asked, _ = await calls(share)
+    assert (await mounted.fs.getattr(ino)).stat.size == 17
+    assert (await calls(share))[0] == asked + 1  # nobody knows which was first
+    assert (await mounted.fs.getattr(ino)).attr_timeout_s > 500
+    await mounted.fs.release(found[0])
+
+
+async def test_an_answer_that_was_asked_for_before_a_change_was_told_is_shown_and_not_believed(
+    mount: Mount, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    share = watched_share()
+    share.add("f", b"old")
+    mounted = await mount(share, cache=LONG)
+    ino = await mounted.ino("f")
+    await trio.sleep(1000)
+    shown: list[tuple[int, float]] = []
+
+    async def looks() -> None:
+        entry = await mounted.fs.getattr(ino)
+        shown.append((entry.stat.size, entry.attr_timeout_s))
+
+    with share.held("stat"):
+        nursery.start_soon(looks)
+        await trio.sleep(1)
+        share.write("f", b"newer")
+        await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()
+    await looks()
+    assert shown[0] == (5, 0.0)
+    assert shown[1][0] == 5
+    assert shown[1][1] > 500
+
+
 async def test_exactly_what_changed_is_let_go_of(mount: Mount) -> None:
     share = watched_share()
     for path in ("d/f", "d/g", "e/f", "e/sub/x"):
@@ -177,6 +230,32 @@ async def test_a_folder_is_not_taken_from_who_works_in_it_but_asked_for(mount: M
     told = {name for _, name in mounted.kernel.entries}
     assert b"gone" in told
     assert b"stays" not in told
+
+
+async def test_a_listing_that_began_before_a_name_was_told_does_not_take_it_away(
+    mount: Mount, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    share = watched_share()
+    share.add("d/f")
+    share.add("d/sub/f")
+    share.add_folder("e")
+    mounted = await mount(share, cache=LONG)
+    ino = await mounted.ino("d/sub")
+    await trio.sleep(1)
+    with share.held("stat"):  # by which the folder is asked for, as soon as it is told of
+        with share.held("page"):
+            folder = await mounted.ino("d")
+            share.disk.rename("d/sub", "e/sub")
+            fh = await mounted.fs.opendir(folder)
+            nursery.start_soon(mounted.drain, fh)
+            await trio.sleep(1)
+            share.disk.rename("e/sub", "d/sub")
+            await trio.sleep(1)
+        await trio.sleep(1)
+    await trio.sleep(1)
+    assert (await mounted.fs.getattr(ino)).stat.nlink > 0
+    assert await mounted.names("d") == [b".", b"..", b"f", b"sub"]
+    assert await mounted.ino("d/sub") == ino
 
 
 async def test_what_was_missed_may_be_anything(mount: Mount, autojump_clock: MockClock) -> None:
