@@ -6,6 +6,7 @@ else. Each call names the session that it used, so that ten callers who lose the
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Awaitable, Callable
@@ -24,7 +25,39 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-MOST_REPEATS: Final = 4  # of one call: a request that kills every connection is the request's fault
+MOST_REPEATS: Final = 4  # of one call that nothing gets past: a request that kills every connection is its own fault
+MOST_LOSSES: Final = 64  # of one call, whatever else gets past
+
+
+class _Turns:
+    """Lets calls that are repeated leave in the order in which they began.
+
+    A line that carries four requests and breaks would else break under the same one again and again, by chance.
+    """
+
+    def __init__(self) -> None:
+        self._count = itertools.count()
+        self._waiting: dict[int, trio.Event] = {}  # set: it may be the next one's turn
+
+    def number(self) -> int:
+        """Return the number of a call that begins."""
+        return next(self._count)
+
+    def wait(self, number: int) -> None:
+        """Have a call wait for its turn from now on: it has lost its connection."""
+        self._waiting[number] = trio.Event()
+
+    async def come(self, number: int) -> None:
+        """Wait until no older call waits."""
+        while (first := min(self._waiting)) != number:
+            self._waiting[first].set()
+            await self._waiting[number].wait()
+            self._waiting[number] = trio.Event()
+
+    def leave(self, number: int) -> None:
+        """Have a call wait no longer: it is made now, or never."""
+        if self._waiting.pop(number, None) is not None and self._waiting:
+            self._waiting[min(self._waiting)].set()
 
 
 class Tree:
@@ -42,6 +75,8 @@ class Tree:
         self._session_incarnation = 0  # of the login that `share` belongs to; 0: the tree is gone
         self._clock: ServerClock | None = None
         self._connecting = trio.Lock()
+        self._turns = _Turns()
+        self._answered = 0  # calls
 
     def in_force(self, incarnation: int) -> bool:
         """Tell whether what was opened on `incarnation` of the tree still stands."""
@@ -51,37 +86,43 @@ class Tree:
         """Make `call` on the share in force, and again on a new connection if the old one is lost meanwhile.
 
         The time without a connection is bounded by `timeo`, counted from the loss. A call that keeps losing its
-        connection is given up after a few repeats, and once it has lost one when `timeo` had passed since the first
-        silence: a link may carry a login, and swallow whatever is larger. `unsent_only`: it is repeated only if it
-        surely never left; what a session that is gone refuses may be the last of several requests, so this counts as
-        having left.
+        connection, while nothing else gets past it, is given up after a few repeats, and any call once it has lost one
+        when `timeo` had passed since the first silence: a link may carry a login, and swallow whatever is larger.
+        `unsent_only`: it is repeated only if it surely never left; what a session that is gone refuses may be the last
+        of several requests, so this counts as having left.
         Raises: what the call and a dial may raise; ConnectionLost is `sent` if any attempt was.
         """
         sent = False
-        repeats = 0
+        losses = in_vain = 0
         give_up_at = math.inf
+        number = self._turns.number()
         while True:
             try:
-                share, session_incarnation = await self._current()
+                share, session_incarnation = await self._at_turn(number, again=losses > 0)
             except ConnectionLost as error:
                 if not sent:
                     raise
                 raise ConnectionLost(str(error), sent=True, errno=error.errno) from None
+            answered = self._answered
             try:
-                return await call(share)
+                result = await call(share)
             except SessionGone as error:
                 lost: SmbError = error
                 sent = sent or unsent_only
             except ConnectionLost as error:
                 lost = error
                 sent = sent or error.sent
+            else:
+                self._answered += 1
+                return result
             self._lost(share, session_incarnation, lost)
-            repeats += 1
+            losses += 1
+            in_vain += self._answered == answered
             give_up_at = min(give_up_at, self._supervisor.deadline)
-            late = trio.current_time() >= give_up_at
-            if late or repeats > MOST_REPEATS or (sent and unsent_only):
+            late = trio.current_time() >= give_up_at or losses > MOST_LOSSES
+            if late or in_vain > MOST_REPEATS or (sent and unsent_only):
                 raise lost
-            log.debug("repeated after a loss share=%s repeats=%d reason=%s", self.name, repeats, lost)
+            log.debug("repeated after a loss share=%s losses=%d reason=%s", self.name, losses, lost)
 
     async def once(
         self, call: Callable[[Share], Awaitable[T]], look: Callable[[Share, Doubt], Awaitable[T | None]]
@@ -156,6 +197,18 @@ class Tree:
             self._supervisor.discard(session_incarnation, why)
         elif self.share is share:
             self._session_ended(self._session_incarnation)  # only the tree is gone; the login still holds
+
+    async def _at_turn(self, number: int, *, again: bool) -> tuple[Share, int]:
+        """Return what `_current` does; for a call that is made `again`, when no older one waits for the same."""
+        if not again:
+            return await self._current()
+        self._turns.wait(number)
+        try:
+            await self._current()
+            await self._turns.come(number)
+            return await self._current()
+        finally:
+            self._turns.leave(number)
 
     async def _current(self) -> tuple[Share, int]:
         """Return the share of the connection in force, waiting for one as `Supervisor.session` does.
