@@ -27,7 +27,8 @@ class Outage:
         self.deadline = began + timeo_s  # math.inf: callers wait until they are released
         self.dial_at = began
         self.failures = 0
-        self.lasting_at = now + LASTING_S  # from then on there is no hope to be connected in a moment
+        # From then on there is no hope to be connected in a moment: at the latest when the first callers are told so.
+        self.lasting_at = min(now + LASTING_S, self.deadline)
         self._soonest_at = -math.inf  # for those who ask
         self._wanted = False  # since the last dial
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import trio
 
-from smbfuse.errors import SmbError
+from smbfuse.errors import ConnectionLost, SmbError, Timeout
 from smbfuse.share import ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
@@ -86,7 +86,7 @@ class OpenDirectories:
         handle = Handle(folder, self._begin(folder) if snapshot is None else snapshot)
         self._nodes.pin(folder)
         try:
-            await handle.snapshot.reach(0)
+            await self._reach_first(handle)
         except BaseException:
             self._end(handle)
             raise
@@ -108,6 +108,8 @@ class OpenDirectories:
         handle.last_cookie = cookie
         listed = self._dots(handle.folder, cookie)
         index = max(0, cookie - DOTS)
+        if index == 0:
+            await self._reach_first(handle)
         # Waited for even when '.' is all that is asked for: a folder that cannot be read shows nothing.
         while await handle.snapshot.reach(index):
             stop = min(index + handle.batch, len(handle.snapshot))
@@ -258,6 +260,18 @@ class OpenDirectories:
             self._spawn(self._run, listing)
         listing.readers += 1
         return listing
+
+    async def _reach_first(self, handle: Handle) -> None:
+        """Wait for the first entry; go on with the folder as it was last known if that was in vain."""
+        try:
+            await handle.snapshot.reach(0)
+        except (ConnectionLost, Timeout):
+            former = None if self._source.reachable else self._last_whole(handle.folder)
+            if former is None or former.outgrown:
+                raise
+            former.readers += 1
+            self._leave(handle.snapshot)
+            handle.snapshot = former
 
     def _end(self, handle: Handle) -> None:
         self._leave(handle.snapshot)

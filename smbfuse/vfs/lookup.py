@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from smbfuse.config import View
-from smbfuse.errors import NotFound, SmbError
+from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
 from smbfuse.vfs.bypath import by_path
@@ -128,29 +128,29 @@ class Lookup:
     async def renew(self, node: Node) -> bool:
         """Bring the attributes of a node up to date, if they are no longer good; False: another file has its name now.
 
-        Cost: 1 round trip; none while they are good.
+        Cost: 1 round trip; none while they are good. What is known is good enough for who has waited in vain.
         Raises: SmbError with ESTALE (its name is gone), and as `Share.stat`.
         """
         if self.is_fresh(node) or self._is_all_there_is(node):
             self.hits += 1
             return True
         self.misses += 1
-        stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
+        try:
+            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
+        except (ConnectionLost, Timeout):
+            if self._is_all_there_is(node):
+                return True
+            raise
         return self._nodes.refresh(node, stat, asked)
 
     async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
         home = share_root(folder)
         self._directories.leases.used(folder)
         spellings = self.spellings(folder, name)
-        for spelling in spellings:
-            key, node = self._nodes.find(folder, home.names, spelling)
-            if (
-                node
-                and (self._has_name(node) or self._is_all_there_is(node))
-                and self._nodes.certain(folder, key, node, spelling, name)
-            ):
-                self.hits += 1
-                return node
+        node = self._known(folder, home, spellings, name)
+        if node is not None:
+            self.hits += 1
+            return node
         if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):
             self.hits += 1
             return None
@@ -159,12 +159,30 @@ class Lookup:
             self.hits += 1
             return node
         self.misses += 1
+        try:
+            for spelling in spellings:
+                node = await self._ask_name(folder, home, spelling, name)
+                if node is not None:
+                    self._speculation.missed(folder)
+                    return node
+            return await self._look_in_listing(folder, name) if needs_listing(name) else None
+        except (ConnectionLost, Timeout):
+            node = self._known(folder, home, spellings, name)
+            if node is None:
+                raise
+            return node
+
+    def _known(self, folder: Folder, home: ShareRoot, spellings: Sequence[str], name: bytes) -> Node | None:
+        """Return the node of a name that may be given out without asking; None: there is none."""
         for spelling in spellings:
-            node = await self._ask_name(folder, home, spelling, name)
-            if node is not None:
-                self._speculation.missed(folder)
+            key, node = self._nodes.find(folder, home.names, spelling)
+            if (
+                node
+                and (self._has_name(node) or self._is_all_there_is(node))
+                and self._nodes.certain(folder, key, node, spelling, name)
+            ):
                 return node
-        return await self._look_in_listing(folder, name) if needs_listing(name) else None
+        return None
 
     async def _ask_name(self, folder: Folder, home: ShareRoot, spelling: str, shown: bytes) -> Node | None:
         key = home.names.key(spelling)

@@ -338,6 +338,11 @@ def test_pauses_grow_are_jittered_and_shorter_while_somebody_waits() -> None:
     assert not outage.ask(0.0)  # it is as soon as can be
 
 
+def test_an_outage_lasts_as_soon_as_those_who_waited_are_told() -> None:
+    outage = Outage(0.0, 2.0, 0.7)  # given up late, with little time left
+    assert outage.lasting_at <= outage.deadline
+
+
 def test_every_state_is_in_the_table_of_the_module_and_of_the_manual() -> None:
     manual = (DOCS / "connections.md").read_text()
     for state in State:

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from smbfuse.errors import ConnectionLost
 from smbfuse.share import Caching, Features
 from smbfuse.vfs import directory
-from smbfuse.vfs.posix import Caller
+from smbfuse.vfs.posix import Caller, Entry
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 
@@ -60,6 +60,57 @@ async def test_names_and_attributes_are_shown_as_they_were_known_last(
         assert entry.attr_timeout_s == entry.entry_timeout_s == 0  # the kernel is to ask again each time
     assert (await mounted.fs.getattr(entry.stat.ino)).stat == known.stat
     assert share.calls == before
+
+
+async def test_who_has_waited_for_the_server_is_shown_what_was_known_too(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare(page_entries=2)
+    for number in range(5):
+        share.add(f"folder/{number}", b"12345")
+    mounted = await mount(share)
+    folder, names = await mounted.ino("folder"), await mounted.names("folder")
+    known = await mounted.find("folder/3")
+    await trio.sleep(3600)
+    shown: list[object] = []
+
+    async def show(asked: Awaitable[object]) -> None:
+        shown.append(await asked)
+
+    async with trio.open_nursery() as nursery:
+        with share.held("stat"), share.held("open_directory"):
+            nursery.start_soon(show, mounted.fs.lookup(folder, b"3"))
+            await wait_all_tasks_blocked()
+            nursery.start_soon(show, mounted.fs.getattr(known.stat.ino))
+            await wait_all_tasks_blocked()
+            nursery.start_soon(show, mounted.names("folder"))
+            await wait_all_tasks_blocked()
+            lose(mounted, share)
+    entries = [entry.stat for entry in shown if isinstance(entry, Entry)]
+    assert entries == [known.stat, known.stat]
+    assert names in shown
+
+
+async def test_who_has_waited_in_vain_is_told_nothing_that_is_not_known(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.add("never/one")
+    mounted = await mount(share)
+    never = await mounted.ino("never")
+    asking = (mounted.fs.lookup(never, b"missing"), mounted.fs.opendir(never))
+    await trio.sleep(3600)
+    async with trio.open_nursery() as nursery:
+        with share.held("stat"), share.held("open_directory"):
+            for asked in asking:
+                nursery.start_soon(refused_at_last, asked)
+            await wait_all_tasks_blocked()
+            lose(mounted, share)
+
+
+async def refused_at_last(asked: Awaitable[object]) -> None:
+    with pytest.raises(ConnectionLost):
+        await asked
 
 
 async def test_what_is_known_is_doubted_again_as_soon_as_the_server_is_back(
