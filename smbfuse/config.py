@@ -279,6 +279,11 @@ class Cache:
         unit="seconds",
         help="how long a folder's listing is believed, and its attributes and names, these no longer than acregmax=",
     )
+    notify: bool = option(
+        True,
+        help="have the server tell what others change, where it can: then names and attributes are asked for again at "
+        "once, and not only when acregmax= or acdirmax= are over",
+    )
     size: int = option(256 * MIB, names=("cache_size",), unit="bytes", help="most file data kept in memory")
     close_timeout_s: float = option(
         1.0,
@@ -366,6 +371,13 @@ class Process:
 
     foreground: bool = option(False, help="stay in the foreground (as -f)")
     log_file: str = option("", metavar="PATH", help="write the log here instead of to syslog; opened by the daemon")
+    flush_timeout_s: float = option(
+        60.0,
+        names=("flush_timeout",),
+        unit="seconds",
+        help="when told to end (SIGTERM): how long to save what is written and to serve who has files open; a second "
+        "signal ends it at once",
+    )
     verbosity: int = 0  # 0 warnings, 1 life events (-v), 2 every message (-d)
 
 

@@ -73,6 +73,7 @@ class Exit(IntEnum):
     NO_FUSERMOUNT = 76, "fusermount3 is not installed"
     ALLOW_OTHER_FORBIDDEN = 77, "allow_other is not allowed to users by /etc/fuse.conf"
     UNSAVED = 80, "unmounted, and something that programs wrote is not on the server; the log names it"
+    ABORTED = 81, "ended at once, by a second signal; the log names what is not on the server"
 
 
 class CannotMount(Exception):

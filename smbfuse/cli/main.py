@@ -118,11 +118,14 @@ def _run(given: Sequence[str], environ: Mapping[str, str], handler: logging.Hand
 
 def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler) -> int:
     from smbfuse.daemon import process  # trio, pyfuse3, cryptography: a third of a second
+    from smbfuse.daemon.saving import Aborted
     from smbfuse.daemon.service import Interrupted, Surroundings
 
     def explained(error: BaseException) -> process.Outcome:
         if isinstance(error, Interrupted):
             return process.Outcome(Exit.INTERRUPTED, str(error))
+        if isinstance(error, Aborted):
+            return process.Outcome(Exit.ABORTED, str(error))
         code, sentence = explain(error)
         return process.Outcome(code, _in_words(code, sentence, config))
 

@@ -24,9 +24,9 @@ class Notifier:
         """Show one line in `systemctl status`."""
         self._send(f"STATUS={status}")
 
-    def stopping(self) -> None:
-        """The mount is being undone."""
-        self._send("STOPPING=1\nSTATUS=unmounting")
+    def stopping(self, most_s: float) -> None:
+        """The mount is being undone, which takes so long at most: TimeoutStopSec= is to be no shorter."""
+        self._send(f"STOPPING=1\nSTATUS=unmounting\nEXTEND_TIMEOUT_USEC={most_s * 1e6:.0f}")
 
     def _send(self, message: str) -> None:
         if not self._address:

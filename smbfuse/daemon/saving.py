@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
-from typing import Final
 
 import trio
 
@@ -14,21 +14,23 @@ from smbfuse.vfs.posix import Unsaved
 
 log = logging.getLogger(__name__)
 
-# What may wait is bounded to what the server takes in some seconds; the rest is for a server that hesitates. The units
-# in systemd/ leave more time than this to a stop.
-PATIENCE_S: Final = 60.0
+
+class Aborted(Exception):
+    """A second signal has ended the mount at once."""
 
 
 class Saving:
     """Saves within one bound of time, however often it is asked to: programs inside may write until the very end."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float) -> None:
+        self.aborted = False
+        self._patience_s = patience_s  # from the first time on
         self._scope = trio.CancelScope(shield=True)
         self._unsaved: Sequence[Unsaved] = ()
 
     async def save(self, filesystem: Filesystem) -> None:
-        """Write everything out, for as long as there is time; not cancelled with its caller, but by `give_up`."""
-        self._begin()
+        """Write everything out, for as long as there is time; not cancelled with its caller, but by `abort`."""
+        self.begin()
         with self._scope:
             self._unsaved = await filesystem.drain(self._scope.deadline)
         if self._scope.cancelled_caught:
@@ -38,24 +40,35 @@ class Saving:
         # A scope serves once.
         self._scope = trio.CancelScope(shield=True, deadline=self._scope.deadline)
 
-    def give_up(self) -> None:
+    def begin(self) -> float:
+        """Return until when there is time; it runs from the first time that somebody asks."""
+        if self._scope.deadline == math.inf:
+            self._scope.deadline = trio.current_time() + self._patience_s
+        return self._scope.deadline
+
+    def abort(self) -> None:
         """Wait for the server no longer."""
+        self.aborted = True
         self._scope.deadline = min(self._scope.deadline, trio.current_time())
 
     def settle(self) -> None:
-        """Tell the log what is not on the server.  Raises: UnsavedData if there is any."""
+        """Tell the log what is not on the server.  Raises: UnsavedData if there is any, Aborted if it was."""
+        missing = self._name_unsaved()
+        if self.aborted:
+            raise Aborted(f"ended at once, by a second signal, with {missing or 'everything on the server'}")
+        if missing:
+            raise UnsavedData(f"unmounted with {missing}")
+
+    def _name_unsaved(self) -> str:
+        """Have the log name each range that is not on the server; return a few words for all of them."""
         if not self._unsaved:
-            return
+            return ""
         for one in self._unsaved:
             log.error(
                 "not on the server: file=%r offset=%d length=%d: %s", one.path, one.offset, one.length, one.reason
             )
         files = len({one.path for one in self._unsaved})
-        raise UnsavedData(
-            f"unmounted with {sum(one.length for one in self._unsaved)} bytes of {files} "
-            f"{'file' if files == 1 else 'files'} not on the server; the log names them"
+        return (
+            f"{sum(one.length for one in self._unsaved)} bytes of {files} {'file' if files == 1 else 'files'} "
+            "not on the server; the log names them"
         )
-
-    def _begin(self) -> None:
-        if self._scope.deadline == float("inf"):
-            self._scope.deadline = trio.current_time() + PATIENCE_S

@@ -19,6 +19,7 @@ import trio
 from smbfuse.client.negotiate import open_source
 from smbfuse.config import CacheMode, Config
 from smbfuse.daemon import control, signals
+from smbfuse.daemon.leaving import leave
 from smbfuse.daemon.notify import Notifier
 from smbfuse.daemon.saving import Saving
 from smbfuse.errors import AuthenticationFailed, Reason, SmbError
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 _LAST_ANSWERS_S: Final = 3.0  # for callers that wait for the server when the mount is to end
 _DETACHING_S: Final = 5.0  # for the kernel, when nobody answers it any more
 _FAREWELL_S: Final = 6.0  # for files, tree and login
+_GOODBYES_S: Final = 30.0  # all of these, on a machine that is busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Service:
         self._notifier = Notifier(surroundings.notify_socket)
         self._everything = trio.CancelScope()
         self._farewell = trio.CancelScope(shield=True)
-        self._saving = Saving()
+        self._saving = Saving(config.process.flush_timeout_s)
         self._wanted_to_end = trio.Event()
         self._ready = False
         self._since_s = 0.0
@@ -68,7 +70,7 @@ class Service:
     async def run(self, ready: Callable[[], None]) -> None:
         """Mount, call `ready`, and serve until the mount is undone or a signal comes.
 
-        Raises: SmbError (why there is no mount), Interrupted; UnsavedData when it has ended.
+        Raises: SmbError (why there is no mount), Interrupted; UnsavedData or Aborted when it has ended.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -105,13 +107,13 @@ class Service:
 
     def _end(self) -> None:
         self._wanted_to_end.set()
-        self._notifier.stopping()
+        self._notifier.stopping(self._config.process.flush_timeout_s + _GOODBYES_S)
         if not self._ready:
             self._everything.cancel()
 
     def _abort(self) -> None:
         self._everything.cancel()
-        self._saving.give_up()
+        self._saving.abort()
         self._farewell.cancel()
 
     async def _live(self, ready: Callable[[], None]) -> None:
@@ -155,7 +157,7 @@ class Service:
             mount.attach()
             self._mount = mount
             try:
-                await self._serve(mount, filesystem, ready)
+                await self._serve(mount, filesystem, source, ready)
             finally:
                 with trio.CancelScope(shield=True):
                     # Pages that the kernel would have written first hold it up: the session's end lets it go.
@@ -169,7 +171,9 @@ class Service:
                         mount.abort()
             nursery.cancel_scope.cancel()
 
-    async def _serve(self, mount: FuseMount, filesystem: Filesystem, ready: Callable[[], None]) -> None:
+    async def _serve(
+        self, mount: FuseMount, filesystem: Filesystem, source: ShareSource, ready: Callable[[], None]
+    ) -> None:
         """Answer the kernel until the mount is gone, or somebody wants it to go."""
         config = self._config
         folder = control.folder_for(os.geteuid(), self._surroundings.runtime_dir)
@@ -187,10 +191,8 @@ class Service:
             self._notifier.ready(f"{config.target} on {config.mount.mountpoint}")
             ready()
             await self._wanted_to_end.wait()
-            await mount.detach()
             # While the kernel is still answered: it may have pages of its own to write.
-            await self._saving.save(filesystem)
-            await mount.finish()
+            await leave(mount, filesystem, source, self._saving, self._notifier.status)
             # `serve` waits for handlers that wait for the server: their callers get ENOTCONN now.
             await trio.sleep(_LAST_ANSWERS_S)
             nursery.cancel_scope.cancel()

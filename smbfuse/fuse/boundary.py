@@ -20,6 +20,7 @@ import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError, RequestContext, SetattrFields, StatvfsData
 
 from smbfuse.errors import NotFound, SmbError
+from smbfuse.fuse.gate import Gate
 from smbfuse.fuse.loop import waiting
 from smbfuse.share import Space
 from smbfuse.vfs.posix import Caller, Entry, Listed, NewAttributes, Opened, PosixStat
@@ -43,9 +44,10 @@ _USUAL_BLOCK: Final = 4096
 
 
 class Patient(Protocol):
-    """Whoever has handlers: how long one may take before it is given up."""
+    """Whoever has handlers: how long one may take before it is given up, and who is let in at all."""
 
     patience_s: float
+    gate: Gate
 
 
 PatientT = TypeVar("PatientT", bound=Patient)
@@ -58,26 +60,20 @@ def total(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     The deadline is a safety net far above those of the filesystem: the caller cannot be interrupted once the kernel
     has handed its request over.
     """
-
-    @functools.wraps(handler)
-    async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            with trio.CancelScope(deadline=trio.current_time() + self.patience_s):  # half the cost of fail_after
-                return await waiting(handler(self, *args, **kwargs))
-        except Exception as error:
-            raise _failure(error, handler.__name__) from None
-        log.error("%s given up after %g s without an answer", handler.__name__, self.patience_s)
-        raise FUSEError(errno.ETIMEDOUT)
-
-    return answer
+    return _answering(handler, timed=True)
 
 
 def untimed(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     """Make a handler answer as `total` does, but without a deadline of its own.
 
-    For what waits for nothing, and for what writes out however much there is: each request on the way has its
-    deadline, and a slow link alone is no reason to report as lost what is still on its way.
+    For what writes out however much there is: each request on the way has its deadline, and a slow link alone is no
+    reason to report as lost what is still on its way.
     """
+    return _answering(handler, timed=False)
+
+
+def unawaited(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
+    """Make a handler answer as `untimed` does, whatever the gate says: no caller waits, and it must be done."""
 
     @functools.wraps(handler)
     async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -85,6 +81,28 @@ def untimed(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
             return await waiting(handler(self, *args, **kwargs))
         except Exception as error:
             raise _failure(error, handler.__name__) from None
+
+    return answer
+
+
+def _answering(handler: Handler[PatientT, P, T], *, timed: bool) -> Handler[PatientT, P, T]:
+    operation = handler.__name__
+
+    @functools.wraps(handler)
+    async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        gate = self.gate
+        scope = gate.admit(operation, self.patience_s if timed else math.inf)
+        try:
+            with scope:
+                return await waiting(handler(self, *args, **kwargs))
+        except Exception as error:
+            raise _failure(error, operation) from None
+        finally:
+            gate.left(scope)
+        if trio.current_time() < scope.deadline:
+            raise FUSEError(errno.EHOSTDOWN)  # by the gate
+        log.error("%s given up after %g s without an answer", operation, self.patience_s)
+        raise FUSEError(errno.ETIMEDOUT)
 
     return answer
 

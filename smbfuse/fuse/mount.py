@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ import trio.lowlevel
 from smbfuse.config import Mount
 from smbfuse.errors import SmbError
 from smbfuse.fuse import loop, mountinfo
+from smbfuse.fuse.gate import Gate
 from smbfuse.fuse.operations import Operations
 from smbfuse.fuse.unmount import unmount
 from smbfuse.fuse.xattrs import OperationsWithXattrs
@@ -39,7 +41,8 @@ _LAST_CALLS_S: Final = 2.0  # for callers who are inside when the mount ends
 _CONNECTIONS: Final = Path("/sys/fs/fuse/connections")  # one folder a mount, named after its device's minor
 
 # Unmounting may block in the kernel: it must not take threads from name resolution or notices.
-_unmount_threads = trio.CapacityLimiter(1)
+# Two, because the kernel may hold up the first one until it is rid of its pages.
+_unmount_threads = trio.CapacityLimiter(2)
 
 
 class _Utf8(str):
@@ -93,10 +96,16 @@ class FuseMount:
             await pyfuse3.main(max_tasks=MOST_TASKS)
             nursery.cancel_scope.cancel()
 
-    async def detach(self) -> None:
-        """Undo the mount if it is still there, also when it is in use: who is inside stays inside."""
+    @property
+    def gate(self) -> Gate:
+        """Who is let in, and who is inside."""
+        return self._operations.gate
+
+    async def detach(self, *, lazily: bool = True) -> None:
+        """Undo the mount if it is still there; `lazily` also while it is in use: who is inside stays inside."""
         if self.attached():
-            await trio.to_thread.run_sync(unmount, self.mountpoint, limiter=_unmount_threads, abandon_on_cancel=True)
+            undo = functools.partial(unmount, self.mountpoint, lazily=lazily)
+            await trio.to_thread.run_sync(undo, limiter=_unmount_threads, abandon_on_cancel=True)
 
     async def finish(self) -> None:
         """Detach, give callers inside a moment, then end `serve`."""

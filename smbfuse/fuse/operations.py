@@ -28,8 +28,9 @@ from pyfuse3 import (
 )
 
 from smbfuse.fuse import boundary
-from smbfuse.fuse.boundary import total, untimed
+from smbfuse.fuse.boundary import total, unawaited, untimed
 from smbfuse.fuse.callers import is_renaming
+from smbfuse.fuse.gate import Gate
 from smbfuse.vfs.filesystem import Filesystem
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Operations(pyfuse3.Operations):
     def __init__(self, filesystem: Filesystem, *, patience_s: float, writeback: bool = False) -> None:
         super().__init__()
         self.patience_s = patience_s
+        self.gate = Gate()
         self.enable_writeback_cache = writeback
         self.greeted = trio.Event()
         self._filesystem = filesystem
@@ -156,7 +158,7 @@ class Operations(pyfuse3.Operations):
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         await self._filesystem.fsyncdir(fh, datasync)
 
-    @untimed
+    @unawaited
     async def releasedir(self, fh: FileHandleT) -> None:
         await self._filesystem.releasedir(fh)
 
@@ -193,6 +195,6 @@ class Operations(pyfuse3.Operations):
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         await self._filesystem.fsync(fh, datasync)
 
-    @untimed
+    @unawaited
     async def release(self, fh: FileHandleT) -> None:
         await self._filesystem.release(fh)

@@ -20,6 +20,7 @@ PATTERNS = 12_000
 CONTENT = bytes(range(256)) * PATTERNS  # 3 MB: two whole requests go at once, the rest waits
 SAVED = f"written {len(CONTENT)} {hashlib.sha256(CONTENT).hexdigest()}"
 END_S = 20.0
+BRIEFLY = "flush_timeout=8"  # the programs here never close what they have open
 
 WRITER = """
 import os, sys, time
@@ -66,7 +67,7 @@ class Writers:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("cache", ["strict", "loose"])
 def test_a_signal_saves_what_is_written(program: Program, writer: Writers, number: signal.Signals, cache: str) -> None:
-    process = program.mount_in_foreground("slow", "-o", f"cache={cache}")
+    process = program.mount_in_foreground("slow", "-o", f"cache={cache},{BRIEFLY}")
     writer.write()
     process.send_signal(number)
     assert process.wait(END_S) == 0, process.communicate()[1]
@@ -75,7 +76,7 @@ def test_a_signal_saves_what_is_written(program: Program, writer: Writers, numbe
 
 
 def test_a_daemon_saves_as_well(program: Program, writer: Writers) -> None:
-    pid = program.mount("slow")
+    pid = program.mount("slow", "-o", BRIEFLY)
     writer.write()
     os.kill(pid, signal.SIGTERM)
     assert wait_for(lambda: gone(pid), END_S)
@@ -105,7 +106,7 @@ def test_a_close_that_could_not_save_has_an_error(program: Program) -> None:
 
 
 def test_what_cannot_be_saved_is_named_and_has_an_exit_code(program: Program, writer: Writers) -> None:
-    process = program.mount_in_foreground("full")
+    process = program.mount_in_foreground("full", "-o", "flush_timeout=2")
     # Less than a request: it waits for more. In one piece: after a second the program would hear of a refusal.
     writer.write(patterns=1000, piece=256_000)
     process.send_signal(signal.SIGTERM)
@@ -129,4 +130,4 @@ def test_a_second_signal_waits_for_no_server_and_says_what_is_lost(program: Prog
     assert wait_for(lambda: gone(pid), END_S)
     text = log.read_text()
     assert f"length={len(CONTENT)}" in text
-    assert f"unmounted with {len(CONTENT)} bytes of 1 file not on the server" in text
+    assert f"ended at once, by a second signal, with {len(CONTENT)} bytes of 1 file not on the server" in text

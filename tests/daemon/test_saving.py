@@ -7,11 +7,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from smbfuse.daemon.saving import PATIENCE_S, Saving
+from smbfuse.daemon.saving import Aborted, Saving
 from smbfuse.errors import UnsavedData
 from smbfuse.vfs.filesystem import Filesystem
 from smbfuse.vfs.posix import Unsaved
 from tests.conftest import ExpectedWarnings
+
+PATIENCE_S = 60.0
 
 LEFT = [
     Unsaved("folder/a", 0, 4096, "no answer"),
@@ -45,7 +47,7 @@ async def save(saving: Saving, files: Files) -> None:
 
 
 async def test_what_reaches_the_server_in_time_is_no_news(autojump_clock: MockClock) -> None:
-    saving, files = Saving(), Files(PATIENCE_S - 1, LEFT)
+    saving, files = Saving(PATIENCE_S), Files(PATIENCE_S - 1, LEFT)
     await save(saving, files)
     saving.settle()
     assert trio.current_time() == PATIENCE_S - 1
@@ -60,7 +62,7 @@ async def test_what_does_not_is_named(
         "not on the server: file='folder/a' offset=1048576 length=4: no answer",
         "not on the server: file='b' offset=7 length=100: the disk is full",
     )
-    saving = Saving()
+    saving = Saving(PATIENCE_S)
     await save(saving, Files(float("inf"), LEFT, obeys=obeys))
     assert trio.current_time() == PATIENCE_S
     with pytest.raises(UnsavedData, match="unmounted with 4200 bytes of 2 files not on the server"):
@@ -68,7 +70,7 @@ async def test_what_does_not_is_named(
 
 
 async def test_the_bound_is_one_for_all_savings_and_the_last_one_counts(autojump_clock: MockClock) -> None:
-    saving, files = Saving(), Files(40, LEFT)
+    saving, files = Saving(PATIENCE_S), Files(40, LEFT)
     await save(saving, files)
     files.left, files.needs_s = LEFT, 10
     await save(saving, files)
@@ -78,7 +80,7 @@ async def test_the_bound_is_one_for_all_savings_and_the_last_one_counts(autojump
 
 async def test_only_giving_up_cuts_it_short(autojump_clock: MockClock, expected_warnings: ExpectedWarnings) -> None:
     expected_warnings("file='folder/a' offset=0", "file='folder/a' offset=1048576", "file='b'")
-    saving = Saving()
+    saving = Saving(PATIENCE_S)
     with trio.CancelScope() as everything:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(save, saving, Files(50, LEFT, obeys=False))
@@ -87,9 +89,17 @@ async def test_only_giving_up_cuts_it_short(autojump_clock: MockClock, expected_
             with trio.CancelScope(shield=True):
                 await trio.sleep(10)
                 assert len(nursery.child_tasks) == 1
-                saving.give_up()
+                saving.abort()
     assert trio.current_time() == 20
-    with pytest.raises(UnsavedData):
+    with pytest.raises(Aborted, match="with 4200 bytes of 2 files not on the server"):
+        saving.settle()
+
+
+async def test_who_gives_up_though_nothing_is_missing_says_that(autojump_clock: MockClock) -> None:
+    saving = Saving(PATIENCE_S)
+    await save(saving, Files(1, LEFT))
+    saving.abort()
+    with pytest.raises(Aborted, match="with everything on the server"):
         saving.settle()
 
 
@@ -97,9 +107,9 @@ async def test_who_has_given_up_before_only_looks_what_is_left(
     autojump_clock: MockClock, expected_warnings: ExpectedWarnings
 ) -> None:
     expected_warnings("file='b'")
-    saving = Saving()
-    saving.give_up()
+    saving = Saving(PATIENCE_S)
+    saving.abort()
     await save(saving, Files(50, LEFT[2:]))
     assert trio.current_time() == 0
-    with pytest.raises(UnsavedData, match="100 bytes of 1 file not"):
+    with pytest.raises(Aborted, match="100 bytes of 1 file not"):
         saving.settle()

@@ -15,6 +15,7 @@ from pyfuse3 import FUSEError
 from smbfuse.errors import ConnectionLost, NotFound, SmbError
 from smbfuse.fuse import boundary
 from smbfuse.fuse.boundary import total, untimed
+from smbfuse.fuse.gate import Gate
 from smbfuse.share import Space
 from smbfuse.vfs.posix import ABSENT, Entry, Listed, Opened, PosixStat
 from tests.conftest import ExpectedWarnings
@@ -29,6 +30,7 @@ class Handlers:
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
+        self.gate = Gate()
 
     @total
     async def ask(self, question: str) -> str:
