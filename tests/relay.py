@@ -17,6 +17,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import json
+import math
 import signal
 import socket
 import sys
@@ -175,9 +176,9 @@ class Relay:
         """Change one bit of the byte behind the next `count` in one direction, once. The record keeps what came."""
         self._set_harm(to_server, not to_server, lambda harm: setattr(harm, "flip_at", count))
 
-    def trickle(self, *, to_server: bool = True, to_client: bool = True) -> None:
-        """Send each byte in a segment of its own."""
-        self._set_harm(to_server, to_client, lambda harm: setattr(harm, "trickle", True))
+    def trickle(self, count: float = math.inf, *, to_server: bool = True, to_client: bool = True) -> None:
+        """Send each of the next `count` bytes of a direction in a segment of its own; some 10,000 a second."""
+        self._set_harm(to_server, to_client, lambda harm: setattr(harm, "trickle", count))
 
     def delay(self, round_trip_s: float) -> None:
         """Add `round_trip_s` to each round trip that begins from now on; 0 for none."""

@@ -203,6 +203,9 @@ def test_a_trickle_sends_each_byte_in_a_segment_of_its_own(echo: tuple[str, int]
         before = data_segments(peer)
         assert ask(peer, smb2(2, 500)) == smb2(2, 500)
         assert data_segments(peer) - before < 504
+        relay.trickle(100, to_server=False)
+        assert ask(peer, smb2(3, 500)) == smb2(3, 500)
+        assert relay.struck("trickle") == 2 * 504 + 100
 
 
 def data_segments(peer: socket.socket) -> int:

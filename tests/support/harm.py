@@ -34,7 +34,7 @@ class Harm:
     struck: Counter[Fault]
     swallow: bool = False
     gate: trio.Event | None = None  # bytes wait here while it is not set
-    trickle: bool = False  # each byte goes in a segment of its own
+    trickle: float = 0  # so many bytes go in segments of their own
     rate: float | None = None  # bytes a second
     cut_after: int | None = None  # bytes that may still pass
     cut_manner: Manner = "fin"
@@ -45,7 +45,7 @@ class Harm:
         """Do nothing to what comes from now on, but for its rate; what waits goes on."""
         if self.gate is not None:
             self.gate.set()
-        self.gate, self.swallow, self.trickle = None, False, False
+        self.gate, self.swallow, self.trickle = None, False, 0
         self.cut_after = self.flip_at = None
 
     async def passed(self, count: int) -> bool:
@@ -65,6 +65,7 @@ class Harm:
             step = len(chunk) if self.rate is None else max(1, int(self.rate / 20))
             if self.trickle:
                 step = 1
+                self.trickle -= 1
                 self.struck["trickle"] += 1
             piece = chunk[at : at + step]
             at += len(piece)
