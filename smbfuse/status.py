@@ -123,6 +123,7 @@ class NtStatus(IntEnum):
     DEVICE_DATA_ERROR = 0xC000009C, posix.EIO
     MEDIA_WRITE_PROTECTED = 0xC00000A2, posix.EROFS, Denied
     DEVICE_NOT_READY = 0xC00000A3, posix.EIO
+    BAD_TOKEN_TYPE = 0xC00000A8, posix.EACCES, Denied
     IO_TIMEOUT = 0xC00000B5, posix.EAGAIN
     FILE_FORCED_CLOSED = 0xC00000B6, posix.ESTALE, StaleHandle
     FILE_IS_A_DIRECTORY = 0xC00000BA, posix.EISDIR, WrongKind
@@ -303,6 +304,10 @@ _LOGIN_REFUSALS: Final[Mapping[NtStatus, tuple[str, Reason]]] = {
     ),
     NtStatus.ACCOUNT_RESTRICTION: (
         "the server does not let this account log in so (an empty password, or a login of a kind that it forbids)",
+        Reason.LOGIN_NOT_ALLOWED,
+    ),
+    NtStatus.BAD_TOKEN_TYPE: (
+        "the server belongs to no domain, and takes no ticket that tells of one (Samba: server role = member server)",
         Reason.LOGIN_NOT_ALLOWED,
     ),
     NtStatus.INVALID_LOGON_HOURS: ("the account may not log in at this time", Reason.LOGIN_NOT_ALLOWED),

@@ -32,6 +32,9 @@ MOST_STEPS: Final = 8  # Kerberos and NTLM need two or three; a server that asks
 _NTLMSSP: Final = b"NTLMSSP\0"
 _NTLM_V1_RESPONSE_SIZE: Final = 24
 _GSSAPI_MINOR: Final = re.compile(r"^Major \(\d+\): .*, Minor \(\d+\): ", re.DOTALL)
+_KERBEROS_CODE: Final = re.compile(r" -?\d+$")  # at the end of what the library of Kerberos says
+# KDC_ERR_PREAUTH_FAILED, KRB_AP_ERR_BAD_INTEGRITY: what the KDC says to a password, and what its answer looks like.
+_WRONG_PASSWORD: Final = (-1765328360, -1765328353)
 
 
 class WithoutIntegrity(AuthenticationFailed):
@@ -189,6 +192,8 @@ class KerberosExchange(_Exchange):
                 "apt install libkrb5-dev gcc first)"
             ) from error
         except Exception as error:  # GSSAPI's, Kerberos's and pyspnego's errors have no base in common
+            if getattr(error, "err_code", 0) in _WRONG_PASSWORD:
+                raise AuthenticationFailed("Kerberos login: wrong password; check it, and the realm") from error
             hint = "" if isinstance(self._credential, spnego.Password) else "; kinit gets a ticket, klist shows them"
             raise AuthenticationFailed(f"Kerberos login: {_in_words(error)}{hint}") from error
         raise AuthenticationFailed("Kerberos login: the server does not offer Kerberos; sec=ntlmssp may work")
@@ -276,4 +281,4 @@ def _in_words(error: Exception) -> str:
     """Return a library's message without what is for its developers: of GSSAPI's, what the mechanism itself says."""
     text = error.message.partition(": ")[2] if isinstance(error, SpnegoError) else str(error)
     text = text.partition(", Context: ")[0] or text
-    return _GSSAPI_MINOR.sub("", text)
+    return _KERBEROS_CODE.sub("", _GSSAPI_MINOR.sub("", text))

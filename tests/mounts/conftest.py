@@ -2,17 +2,20 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from smbfuse.cli.exits import Exit
 from tests.relay import Relay
-from tests.support.mounts import Mount, Options
+from tests.support.folders import mount_table, public_folder
+from tests.support.mounts import Mount, Options, mount_options
 from tests.support.pair import Pair, pair_on
-from tests.support.samba import SambaServer, samba_server
+from tests.support.samba import PASSWORD, SambaServer, samba_server
 from tests.support.tree import MIB, Tree, grow
-from tests.support.users import User
+from tests.support.users import Installation, User
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +68,45 @@ def pair_of(
             return stack.enter_context(pair_on(server, folder, mount, options))
 
         yield make
+
+
+@pytest.fixture
+def point(user: User) -> Iterator[Path]:
+    """Provide an empty folder of the user's."""
+    with public_folder("smbfuse-point-") as folder:
+        yield user.owns_new(folder / "point")
+
+
+@pytest.fixture
+def refused(user: User, installation: Installation, point: Path) -> Callable[..., str]:
+    """Provide `refused(exit, source, options)`: mounting must fail with that code; returns the one sentence."""
+
+    def run(
+        expected: Exit,
+        source: str,
+        options: Options,
+        *,
+        at: Path = point,
+        environment: Mapping[str, str] = {},  # never changed
+    ) -> str:
+        ran = subprocess.run(
+            [installation.program, source, at, "-o", mount_options(options)],
+            cwd="/",
+            env={**installation.environment, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **user.run_options(),
+        )
+        said: str = ran.stderr.strip()
+        assert (ran.returncode, ran.stdout) == (expected, ""), said
+        assert "Traceback" not in said
+        assert said.startswith("smbfuse: ")
+        assert len(said.splitlines()) == 1, said
+        assert PASSWORD not in said
+        assert at not in mount_table()
+        return said
+
+    return run

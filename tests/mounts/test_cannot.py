@@ -1,54 +1,17 @@
 """When it cannot: one sentence with the cause and what to do, an exit code of its own, and never a traceback."""
 
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from smbfuse.cli.exits import Exit
-from tests.support.folders import mount_table, public_folder
-from tests.support.mounts import Options, mount_options, target
-from tests.support.samba import PASSWORD, SambaServer, free_ports
-from tests.support.users import Installation, User
+from tests.support.mounts import Options, target
+from tests.support.samba import SambaServer, free_ports
+from tests.support.users import User
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
-
-
-@pytest.fixture
-def point(user: User) -> Iterator[Path]:
-    """Provide an empty folder of the user's."""
-    with public_folder("smbfuse-point-") as folder:
-        yield user.owns_new(folder / "point")
-
-
-@pytest.fixture
-def refused(user: User, installation: Installation, point: Path) -> Callable[..., str]:
-    """Provide `refused(exit, source, options)`: mounting must fail with that code; returns the one sentence."""
-
-    def run(expected: Exit, source: str, options: Options, *, at: Path = point) -> str:
-        ran = subprocess.run(
-            [installation.program, source, at, "-o", mount_options(options)],
-            cwd="/",
-            env=dict(installation.environment),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **user.run_options(),
-        )
-        said: str = ran.stderr.strip()
-        assert (ran.returncode, ran.stdout) == (expected, ""), said
-        assert "Traceback" not in said
-        assert said.startswith("smbfuse: ")
-        assert len(said.splitlines()) == 1, said
-        assert PASSWORD not in said
-        assert at not in mount_table()
-        return said
-
-    return run
 
 
 def login(samba: SambaServer, **more: str | int | bool) -> tuple[str, Options]:

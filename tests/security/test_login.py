@@ -252,6 +252,20 @@ def test_kerberos_says_why_there_is_no_ticket(
     assert str(caught.value).startswith(f"Kerberos login: No cache at all{hint}")
 
 
+def test_a_wrong_password_is_called_so_whatever_kerberos_calls_it(contexts: dict[str, FakeContext]) -> None:
+    refused = type("Krb5Error", (Exception,), {"err_code": -1765328353})("Decrypt integrity check failed -1765328353")
+    contexts["negotiate"], contexts["kerberos"] = FakeContext(protocol="ntlm"), FakeContext(error=refused)
+    with pytest.raises(AuthenticationFailed, match="wrong password"):
+        begin(Login("user", "dom.example", Secret("x"), sec=Sec.KRB5)).step(b"")
+
+
+def test_numbers_of_the_library_are_not_for_users(contexts: dict[str, FakeContext]) -> None:
+    unreachable = Exception("Cannot contact any KDC for realm 'DOM.EXAMPLE' -1765328228")
+    contexts["negotiate"], contexts["kerberos"] = FakeContext(protocol="ntlm"), FakeContext(error=unreachable)
+    with pytest.raises(AuthenticationFailed, match=r"'DOM.EXAMPLE'$"):
+        begin(Login("user", "dom.example", Secret("x"), sec=Sec.KRB5)).step(b"")
+
+
 @pytest.mark.parametrize(
     "who, credential",
     [
