@@ -126,6 +126,13 @@ class AuthenticationFailed(SmbError):
         self.reason = reason
 
 
+class NoTicket(AuthenticationFailed):
+    """Kerberos gave no ticket for the server: there is none, it has expired, or the KDC is out of reach.
+
+    The server was not asked, and no password was refused: a later login may work, once the user has a ticket again.
+    """
+
+
 class SecurityRefused(SmbError):
     """What was demanded (dialect, signing, sealing, the same server) is not to be had: never lowered silently."""
 

@@ -16,7 +16,8 @@ or are answered at once, by what `Outage` decides. The states, and what becomes 
 | `refused`   | the login was refused, or less protection offered   | gets the reason, at once and for good            |
 | `ended`     | the mount is being closed                           | EHOSTDOWN, at once                               |
 
-A refused login is final: repeating it could lock the account.
+A refused login is final: repeating it could lock the account. A ticket that Kerberos does not give is none: the user
+may get one at any time.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import trio
 
 from smbfuse.client.outage import Outage
 from smbfuse.client.session import Identity, Session
-from smbfuse.errors import AuthenticationFailed, ConnectionLost, SecurityRefused, SmbError
+from smbfuse.errors import AuthenticationFailed, ConnectionLost, NoTicket, SecurityRefused, SmbError
 
 log = logging.getLogger(__name__)
 
@@ -292,6 +293,10 @@ class Supervisor:
         with trio.CancelScope() as self._dial_scope:
             try:
                 await self._accept(await self._dial(self._nursery))
+            except NoTicket as error:
+                if self.incarnation and not isinstance(self.last_error, NoTicket):
+                    log.warning("not connected again as long as there is no ticket: %s", error)
+                self.last_error = error
             except (AuthenticationFailed, SecurityRefused) as error:
                 self.final = self.last_error = error
                 self._enter(State.REFUSED)

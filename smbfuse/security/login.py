@@ -20,7 +20,7 @@ import spnego
 from spnego.exceptions import OperationNotAvailableError, SpnegoError
 
 from smbfuse.config import Login, Sec
-from smbfuse.errors import AuthenticationFailed, ConfigError, SecurityRefused
+from smbfuse.errors import AuthenticationFailed, ConfigError, NoTicket, SecurityRefused
 from smbfuse.security.challenge import nt_hash
 
 log = logging.getLogger(__name__)
@@ -195,7 +195,7 @@ class KerberosExchange(_Exchange):
             if getattr(error, "err_code", 0) in _WRONG_PASSWORD:
                 raise AuthenticationFailed("Kerberos login: wrong password; check it, and the realm") from error
             hint = "" if isinstance(self._credential, spnego.Password) else "; kinit gets a ticket, klist shows them"
-            raise AuthenticationFailed(f"Kerberos login: {_in_words(error)}{hint}") from error
+            raise NoTicket(f"Kerberos login: {_in_words(error)}{hint}") from error
         raise AuthenticationFailed("Kerberos login: the server does not offer Kerberos; sec=ntlmssp may work")
 
 

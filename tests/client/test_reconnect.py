@@ -18,6 +18,7 @@ from smbfuse.errors import (
     AuthenticationFailed,
     ConnectionLost,
     NotFound,
+    NoTicket,
     SecurityRefused,
     SessionGone,
     SmbError,
@@ -382,6 +383,21 @@ async def test_a_refused_login_is_final(autojump_clock: MockClock, expected_warn
             with pytest.raises(AuthenticationFailed):
                 await share.stat("a")
         assert world.dials == 2
+
+    await with_share(world, use)
+
+
+async def test_a_ticket_that_is_missing_may_come(
+    autojump_clock: MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("not connected again as long as there is no ticket")
+    world = World()
+
+    async def use(share: ReconnectingShare) -> None:
+        world.refuse = [NoTicket("it has expired") for _ in range(4)]
+        world.cut()
+        assert (await share.stat("a")).file_id == STAT.file_id
+        assert world.dials == 6
 
     await with_share(world, use)
 

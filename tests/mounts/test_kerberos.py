@@ -10,7 +10,7 @@ from smbfuse.cli.exits import Exit
 from tests.relay import Relay
 from tests.support.kdc import REALM, Kdc, kdc, missing_kerberos
 from tests.support.mounts import Mount, Options
-from tests.support.samba import SambaServer, samba_server
+from tests.support.samba import SambaServer, samba_server, wait_for
 from tests.support.users import User
 
 pytestmark = [
@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 PASSWORD = "Ticket, please"
+BACK_WITHIN_S = 30.0
 DIALECTS = [
     pytest.param({"vers": "1.0"}, id="1.0"),
     pytest.param({"vers": "2.1"}, id="2.1"),
@@ -103,6 +104,30 @@ def test_a_lost_connection_is_made_again_by_the_same_ticket(
         relay.cut()
         use(mounted, kerberized.root / letters, user)
         assert relay.accepted > 1
+
+
+def test_a_mount_without_a_ticket_is_back_with_the_next_one(
+    kerberized: SambaServer,
+    letters: str,
+    realm: Kdc,
+    user: User,
+    mount: Callable[..., Mount],
+) -> None:
+    announced = ["not connected again as long as there is no ticket"]
+    environment = realm.ticket(user.name, PASSWORD, user)
+    cache = Path(environment["KRB5CCNAME"].removeprefix("FILE:"))
+    with Relay.started(("127.0.0.1", kerberized.port)) as relay:
+        options = {**by_ticket(kerberized, timeo="3"), "port": relay.port}
+        settings = {"subfolder": f"/{letters}", "environment": environment, "announced": announced}
+        mounted = mount(kerberized.url, options, **settings)
+        kept = cache.rename(cache.with_name("kept"))
+        relay.cut()
+        code, _, said = mounted.run_all("cat", mounted.point / "letter")
+        assert (code, "Host is down" in said) == (1, True)
+        kept.rename(cache)
+        assert wait_for(lambda: mounted.run_all("cat", mounted.point / "letter")[0] == 0, BACK_WITHIN_S)
+        use(mounted, kerberized.root / letters, user)
+        assert announced[0] in mounted.log_text()
 
 
 def test_without_a_ticket_the_user_is_told_how_to_get_one(
