@@ -7,12 +7,13 @@ these; `promise` gives the cell of one operation, one fault and one dialect. doc
 
 import enum
 import errno
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.faults.faults import Fault, Kind
-from tests.faults.operations import Manner, Operation
+from tests.faults.faults import DIALECTS, FAULTS, Fault, Kind
+from tests.faults.operations import OPERATIONS, Manner, Operation
 
 TIMEO_S: Final = 2.0  # of the mounts that all of this is tried on
 SLACK_S: Final = 2.0  # what an answer may take beyond what is promised, on a machine that does other things too
@@ -27,9 +28,9 @@ class Result(enum.Enum):
     """What the program is told, and what is so on the server then."""
 
     DONE = "done"
-    DOWN = "an error"
+    DOWN = "down"
     REFUSED = "refused"
-    ANSWERED = "an answer"
+    ANSWERED = "answered"
 
 
 class Promise(NamedTuple):
@@ -49,10 +50,10 @@ class Promise(NamedTuple):
         `error` is the errno that the program was told, None for success, and `wrong` what it met besides; `folder` is
         on the server's disk.
         """
-        if wrong and not (wrong == SIGBUS and self.result in (Result.DOWN, Result.ANSWERED)):
-            return wrong
         if wrong:
-            return ""
+            # Nothing tells a program that what it was shown was changed on its way, if nothing protects it.
+            shown = self.result is Result.ANSWERED and not wrong.startswith("SIG")
+            return "" if shown or (wrong == SIGBUS and self.result in (Result.DOWN, Result.ANSWERED)) else wrong
         told = "success" if error is None else errno.errorcode.get(error, str(error))
         allowed = {Result.DOWN: DOWN, Result.REFUSED: MAY_NOT}.get(self.result, frozenset())
         if self.result is Result.ANSWERED:
@@ -98,3 +99,88 @@ def promise(operation: Operation, fault: Fault, dialect: str) -> Promise:
     if dialect == "1.0" and not fault.server_knows and operation.has_file:
         return promised._replace(more_s=GRANT_TIMEOUT_S)
     return promised
+
+
+# -- for people
+
+
+TITLES: Final[Mapping[Manner, str]] = {
+    Manner.LOCAL: "waits for nobody",
+    Manner.KNOWN: "looks at what is known",
+    Manner.LOOK: "looks",
+    Manner.REPEATED: "changes, repeatably",
+    Manner.ONCE: "changes, once",
+}
+
+HEAD: Final = """\
+# What programs are told when something goes wrong
+
+Printed by `python -m tests.faults.expected`; do not edit by hand.
+
+Each operation is tried under each fault, over SMB1, 2.1 and 3.1.1, against a real Samba: by a process of its own, all
+of them at the same time, so that the fault meets them under way. Each run makes sure that its fault did strike;
+compares what the program was told, how long that took and what is on the server then with this table; and makes sure
+that the mount serves again afterwards, untouched. `./dev test` tries each fault with one dialect, `./dev soak` with all
+of them (`tests/faults/`).
+
+The times are those of `timeo={timeo:g}`: whatever it is set to, nobody waits longer. A test allows {slack:g} s more.
+
+## Operations
+
+{operations}
+What is known was asked for before, more than a second ago: the server would be asked again.
+
+Not in the table, because no call of a program leads to such a request of ours: locks, which the kernel keeps itself;
+fallocate, which is refused (EOPNOTSUPP); lseek for holes, copy_file_range and sendfile, which the kernel does by
+reading and writing.
+
+## Results
+
+* **done**: the program is told success, what it is shown is right, and what it changed is on the server, once.
+* **down**: EHOSTDOWN or ETIMEDOUT; never that something is missing, and never an empty folder. A mapped page that
+  cannot be had ends its process (SIGBUS). A change may have been made if it was on its way; close and fsync tell of
+  what was written and is not on the server.
+* **refused**: EACCES, EPERM or EROFS, and nothing has changed.
+* **answered**: anything, but an answer: nobody can tell what a server makes of a changed request, or what a changed
+  answer was.
+
+## The table
+
+"""
+
+FOOT: Final = """
+¹ Over SMB1 {grant:g} s more for what is done to a file that is open here: the server does not know that the connection
+has ended, and waits that long for it to give the file's oplock back. Over SMB2 and 3 it knows the client again.
+"""
+
+
+def markdown() -> str:
+    """Return docs/faults.md."""
+    operations = "".join(f"{textwrap.fill(_listed(manner), 118, subsequent_indent='  ')}\n" for manner in Manner)
+    lines = [HEAD.format(timeo=TIMEO_S, slack=SLACK_S, operations=operations).rstrip("\n"), ""]
+    lines += [f"| fault | {' | '.join(TITLES.values())} |", "|---" * (1 + len(Manner)) + "|"]
+    for kind in Kind:
+        lines.append(f"| **{kind.value}** |" + "  |" * len(Manner))
+        for fault in (fault for fault in FAULTS if fault.kind is kind):
+            name = fault.name + (f" ({', '.join(fault.dialects)})" if fault.dialects != DIALECTS else "")
+            lines.append(f"| {name} | {' | '.join(_cell(fault, manner) for manner in Manner)} |")
+    return "\n".join(lines) + "\n" + FOOT.format(grant=GRANT_TIMEOUT_S)
+
+
+def _listed(manner: Manner) -> str:
+    names = ", ".join(operation.name for operation in OPERATIONS if operation.manner is manner)
+    return f"* **{TITLES[manner]}**: {names}"
+
+
+def _cell(fault: Fault, manner: Manner) -> str:
+    """Return what all operations of a manner are promised over all dialects: they differ only in what the note says."""
+    operations = [operation for operation in OPERATIONS if operation.manner is manner]
+    promises = {promise(operation, fault, dialect) for operation in operations for dialect in fault.dialects}
+    plain = min(promises, key=lambda promised: promised.more_s)
+    note = "¹" if any(promised.more_s for promised in promises) else ""
+    assert {promised._replace(more_s=0.0) for promised in promises} == {plain}
+    return f"{plain.result.value}, {f'{plain.within_s:g} s' if plain.waits else 'at once'}{note}"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -131,9 +131,9 @@ OPERATIONS: Final = (
     # -- what asks nobody, or is answered from memory when there is no answer soon
     Operation("release", Manner.LOCAL, "os.close(fd)", before=_TO_READ),
     Operation("fsyncdir", Manner.LOCAL, "os.fsync(fd)", before="fd = os.open('full', os.O_RDONLY)"),
-    Operation("lookup, known", Manner.KNOWN, "assert os.stat('file').st_size == len(SMALL)", before="os.stat('file')"),
+    Operation("lookup (known)", Manner.KNOWN, "assert os.stat('file').st_size == len(SMALL)", before="os.stat('file')"),
     Operation("getattr", Manner.KNOWN, "assert os.fstat(fd).st_nlink >= 1", before="fd = os.open('full', os.O_RDONLY)"),
-    Operation("readdir, known", Manner.KNOWN, "assert names('full') == ['a', 'b', 'c']", before="names('full')"),
+    Operation("readdir (known)", Manner.KNOWN, "assert names('full') == ['a', 'b', 'c']", before="names('full')"),
     Operation("statfs", Manner.LOCAL, "assert os.statvfs('.').f_blocks > 0", before="os.statvfs('.')"),
     # -- looking at what is not known here
     Operation("lookup", Manner.LOOK, "assert os.stat('file').st_size == len(SMALL)"),
@@ -160,7 +160,7 @@ OPERATIONS: Final = (
         holds=_made("made", Path.is_file),
     ),
     Operation(
-        "open, truncating",
+        "open (truncating)",
         Manner.REPEATED,
         "os.close(os.open('file', os.O_WRONLY | os.O_TRUNC))",
         holds=_size("file", 0),
@@ -176,8 +176,8 @@ OPERATIONS: Final = (
     ),
     Operation("truncate", Manner.REPEATED, "os.truncate('file', 5)", holds=_size("file", 5)),
     Operation("ftruncate", Manner.REPEATED, "os.ftruncate(fd, 7)", before=_TO_WRITE, holds=_size("file", 7)),
-    Operation("setattr, times", Manner.REPEATED, "os.utime('file', ns=(MTIME_NS, MTIME_NS))", holds=_has_time),
-    Operation("setattr, mode", Manner.REPEATED, "os.chmod('file', 0o444)", holds=_read_only),
+    Operation("setattr (times)", Manner.REPEATED, "os.utime('file', ns=(MTIME_NS, MTIME_NS))", holds=_has_time),
+    Operation("setattr (mode)", Manner.REPEATED, "os.chmod('file', 0o444)", holds=_read_only),
     Operation("setxattr", Manner.REPEATED, "os.setxattr('file', 'user.made', b'value')", holds=_has_attribute),
     Operation(
         "removexattr",
@@ -188,7 +188,7 @@ OPERATIONS: Final = (
     ),
     # -- changing what may be changed once
     Operation(
-        "create, exclusive",
+        "create (exclusive)",
         Manner.ONCE,
         "os.close(os.open('made', os.O_CREAT | os.O_EXCL | os.O_WRONLY))",
         holds=_made("made", Path.is_file),
@@ -198,7 +198,7 @@ OPERATIONS: Final = (
     Operation("rmdir", Manner.ONCE, "os.rmdir('empty')", holds=_gone("empty")),
     Operation("unlink", Manner.ONCE, "os.unlink('file')", holds=_gone("file")),
     Operation("rename", Manner.ONCE, "os.rename('file', 'moved')", holds=_moved("file", "moved")),
-    Operation("rename, replacing", Manner.ONCE, "os.rename('file', 'other')", holds=_moved("file", "other")),
+    Operation("rename (replacing)", Manner.ONCE, "os.rename('file', 'other')", holds=_moved("file", "other")),
     Operation("link", Manner.ONCE, "os.link('file', 'made')", holds=_made("made", Path.is_file)),
     Operation("symlink", Manner.ONCE, "os.symlink('file', 'made')", holds=_is_symlink),
 )
