@@ -8,6 +8,7 @@ from typing import Final
 
 FIRST_PAUSE_S: Final = 0.2  # between dials; doubled with each failure and jittered
 LONGEST_PAUSE_S: Final = 10.0  # while somebody waits, or has asked since the last dial
+LAST_PAUSE_S: Final = 0.5  # while somebody waits, and not for long any more: what ends before he is told is no outage
 IDLE_PAUSE_S: Final = 60.0  # when nobody has: the mount is to come back by itself, and a laptop's battery is to last
 MOST_DOUBLINGS: Final = 16
 LASTING_S: Final = 2.0  # what is over sooner, with the first dial, is no outage to those who ask
@@ -35,6 +36,8 @@ class Outage:
     def failed(self, now: float, *, waiting: bool) -> None:
         """Plan the next dial, after one that has failed or has led to nothing; `waiting`: for somebody."""
         longest = LONGEST_PAUSE_S if waiting or self._wanted else IDLE_PAUSE_S
+        if waiting and now < self.deadline:
+            longest = min(longest, max(LAST_PAUSE_S, (self.deadline - now) / 4))
         pause = min(FIRST_PAUSE_S * 2**self.failures, longest)
         self.failures = min(self.failures + 1, MOST_DOUBLINGS)
         self.lasting_at = min(self.lasting_at, now)

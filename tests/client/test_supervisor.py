@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from smbfuse.client import supervisor as supervisor_module
-from smbfuse.client.outage import IDLE_PAUSE_S, LASTING_S, LONGEST_PAUSE_S, SOONEST_S, Outage
+from smbfuse.client.outage import IDLE_PAUSE_S, LAST_PAUSE_S, LASTING_S, LONGEST_PAUSE_S, SOONEST_S, Outage
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.supervisor import NEXT, STUCK_AFTER_S, State, Supervisor
 from smbfuse.errors import AuthenticationFailed, ConnectionLost, NotFound
@@ -336,6 +336,19 @@ def test_pauses_grow_are_jittered_and_shorter_while_somebody_waits() -> None:
     outage.failed(0.0, waiting=False)
     assert outage.dial_at <= 0.2
     assert not outage.ask(0.0)  # it is as soon as can be
+
+
+@pytest.mark.parametrize("timeo_s", [2.0, TIMEO_S, 600.0])
+def test_the_last_dial_before_the_deadline_is_not_long_before_it(timeo_s: float) -> None:
+    for _ in range(200):
+        outage = Outage(0.0, timeo_s, 0.0)
+        last, dials = 0.0, 0
+        while outage.dial_at < outage.deadline:
+            last = outage.dial_at
+            dials += 1
+            outage.failed(last, waiting=True)
+        assert last >= timeo_s - LAST_PAUSE_S
+        assert dials < timeo_s / SOONEST_S + 20
 
 
 def test_an_outage_lasts_as_soon_as_those_who_waited_are_told() -> None:
