@@ -71,6 +71,7 @@ class Fault:
     options: Mapping[str, str | bool] = field(default_factory=dict)
     dialects: tuple[str, ...] = DIALECTS
     server_knows: bool = True  # that the connection has ended: its end reaches the server
+    chance: bool = False  # where it strikes is chosen by a seed
 
 
 @contextlib.contextmanager
@@ -248,8 +249,8 @@ FAULTS: Final = (
     Fault("FIN instead of the answers", Kind.CUT, _under_way(_cut("fin"), "cut")),
     Fault("RST before the requests arrive", Kind.CUT, _under_way(_cut("rst"), "cut", to_server=True)),
     Fault("RST instead of the answers", Kind.CUT, _under_way(_cut("rst"), "cut")),
-    Fault("RST at some byte of the requests", Kind.CUT, _cut_somewhere(to_server=True)),
-    Fault("RST at some byte of the answers", Kind.CUT, _cut_somewhere(to_server=False)),
+    Fault("RST at some byte of the requests", Kind.CUT, _cut_somewhere(to_server=True), chance=True),
+    Fault("RST at some byte of the answers", Kind.CUT, _cut_somewhere(to_server=False), chance=True),
     Fault(
         "RST at the next word, after silence",
         Kind.CUT,
@@ -283,12 +284,26 @@ FAULTS: Final = (
         Kind.SLOW,
         _simply(lambda scene: scene.relay.trickle(TRICKLE), "trickle", lambda scene: scene.relay.heal()),
     ),
-    Fault("a byte of the requests is changed, signed", Kind.DETECTED, _flipped(to_server=True), SIGNED),
-    Fault("a byte of the answers is changed, signed", Kind.DETECTED, _flipped(to_server=False), SIGNED),
-    Fault("a byte of the requests is changed, sealed", Kind.DETECTED, _flipped(to_server=True), SEALED, ("3.1.1",)),
-    Fault("a byte of the answers is changed, sealed", Kind.DETECTED, _flipped(to_server=False), SEALED, ("3.1.1",)),
-    Fault("a byte of the requests is changed", Kind.DAMAGE, _flipped(to_server=True)),
-    Fault("a byte of the answers is changed", Kind.DAMAGE, _flipped(to_server=False)),
+    Fault("a byte of the requests is changed, signed", Kind.DETECTED, _flipped(to_server=True), SIGNED, chance=True),
+    Fault("a byte of the answers is changed, signed", Kind.DETECTED, _flipped(to_server=False), SIGNED, chance=True),
+    Fault(
+        "a byte of the requests is changed, sealed",
+        Kind.DETECTED,
+        _flipped(to_server=True),
+        SEALED,
+        ("3.1.1",),
+        chance=True,
+    ),
+    Fault(
+        "a byte of the answers is changed, sealed",
+        Kind.DETECTED,
+        _flipped(to_server=False),
+        SEALED,
+        ("3.1.1",),
+        chance=True,
+    ),
+    Fault("a byte of the requests is changed", Kind.DAMAGE, _flipped(to_server=True), chance=True),
+    Fault("a byte of the answers is changed", Kind.DAMAGE, _flipped(to_server=False), chance=True),
     Fault("the share is made read-only", Kind.READ_ONLY, _reconfigured({"read only": "yes"})),
     Fault("the share is removed", Kind.WITHDRAWN, _reconfigured({}, without=("share",))),
     Fault(

@@ -22,6 +22,7 @@ from tests.support.samba import wait_for
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
+SEEDS: Final = 10  # of each fault that is left to chance, and each dialect
 FORGOTTEN_S: Final = 1.2  # the kernel keeps attributes for a second: then they are asked for again
 SERVES_AGAIN_S: Final = 15.0  # after the end of the fault: the pauses between dials have become long by then
 UNSAVED: Final = ("are not on the server", "are given up")  # what was written, and its writer told so
@@ -29,13 +30,17 @@ LAST: Final = "last"  # a folder that nobody touches before the fault is over
 
 
 def cells() -> Iterator[Any]:
-    """Yield each fault with each dialect; all but one dialect of each, and what takes long, for the soak alone."""
+    """Yield each fault with each dialect and each seed; all but one of each, and what takes long, for the soak alone.
+
+    A run is told by all three: what has failed by chance fails again.
+    """
     turn = itertools.cycle(DIALECTS)
     for fault in FAULTS:
         first = next(one for one in turn if one in fault.dialects and not any(lasting(fault, one)))
-        for dialect in fault.dialects:
-            marks = [] if dialect == first else [pytest.mark.soak]
-            yield pytest.param(fault, dialect, id=f"{fault.name}-{dialect}", marks=marks)
+        for dialect, seed in itertools.product(fault.dialects, range(SEEDS if fault.chance else 1)):
+            name = f"{fault.name}-{dialect}" + (f"-seed {seed}" if fault.chance else "")
+            marks = [] if (dialect, seed) == (first, 0) else [pytest.mark.soak]
+            yield pytest.param(fault, dialect, seed, id=name, marks=marks)
 
 
 def lasting(fault: Fault, dialect: str) -> Iterator[bool]:
@@ -43,8 +48,8 @@ def lasting(fault: Fault, dialect: str) -> Iterator[bool]:
     return (promise(operation, fault, dialect).more_s > 0 for operation in OPERATIONS)
 
 
-@pytest.mark.parametrize("fault, dialect", list(cells()))
-def test_each_operation_keeps_its_promise(stage: Stage, fault: Fault, dialect: str) -> None:
+@pytest.mark.parametrize("fault, dialect, seed", list(cells()))
+def test_each_operation_keeps_its_promise(stage: Stage, fault: Fault, dialect: str, seed: int) -> None:
     server = stage.server({"server signing": "auto"} if fault.options == SIGNED else {})
     with stage.folder_on(server) as folder, stage.relay_to(server) as (relay, host):
         for name in (LAST, *(operation.name for operation in OPERATIONS)):
@@ -54,7 +59,7 @@ def test_each_operation_keeps_its_promise(stage: Stage, fault: Fault, dialect: s
         with stage.mount(server, relay, host, folder.name, options, announced) as mount:
             with (
                 crew_on(mount, mount.point, OPERATIONS) as crew,
-                contextlib.closing(fault.walk(Scene(relay, server, host, seed=f"{fault.name} {dialect}"))) as walk,
+                contextlib.closing(fault.walk(Scene(relay, server, host, f"{fault.name} {dialect} {seed}"))) as walk,
             ):
                 time.sleep(FORGOTTEN_S)
                 next(walk)
