@@ -2,8 +2,10 @@
 
 The server notes changes for an open folder from its first such request on, and keeps what happens between two of them,
 as far as its buffer reaches. So the next request leaves as soon as one is answered, and no change is lost; what did not
-fit is told as "anything". Nobody waits for such a request with a deadline, and its silence says nothing about the
-server: it is not one of those that `Connection` watches over.
+fit is told as "anything". An answer is taken up at once if it is the first for a moment, else when the moment is over:
+so a thousand changes are told in a few messages, our own among them, and a server that always answers at once, whatever
+with, is asked ten times a second. Nobody waits for such a request with a deadline, and its silence says nothing about
+the server: it is not one of those that `Connection` watches over.
 
 Samba (4.17) tells from then on what its clients do. What programs on the server itself do it hears of from another
 process, which begins a moment later and looks at the watched folder alone, not at those below.
@@ -13,6 +15,7 @@ process, which begins a moment later and looks at the watched folder alone, not 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -41,6 +44,7 @@ SHOWN: Final = (
     | CompletionFilter.EA
     | CompletionFilter.SECURITY
 )
+GATHER_S: Final = 0.1  # between two answers: nobody notices, and a server gathers less in that time than it keeps
 ANYTHING: Final = Notice(Happened.ANYTHING)
 
 _ENDED: Final = frozenset({NtStatus.NOTIFY_CLEANUP, NtStatus.CANCELLED})
@@ -82,6 +86,7 @@ class StandingWatch:
         self._window = window
         self._exchange = folder.ask()
         self._closed = False
+        self._taken_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<StandingWatch {self._folder.path!r}{'' if self.stands else ', over'}>"
@@ -109,8 +114,10 @@ class StandingWatch:
     async def notices(self) -> list[Notice]:
         """Wait for changes; see `Watch.notices`."""
         while True:
+            await trio.sleep_until(self._taken_at + GATHER_S)
             await self._answered()
             notices = self._told()
+            self._taken_at = trio.current_time()
             if not self._closed:
                 self._exchange = self._folder.ask()
             if notices:

@@ -52,12 +52,13 @@ class Asked(NamedTuple):
 
 
 class Lifetimes:
-    """How long answers are believed, by `cache=`, `acregmax=` and `acdirmax=`."""
+    """How long answers are believed, by `cache=`, `acregmax=` and `acdirmax=`; what the server may end early."""
 
     def __init__(self, cache: Cache) -> None:
         factor = {CacheMode.STRICT: 1, CacheMode.LOOSE: LOOSE_FACTOR, CacheMode.NONE: 0}[cache.mode]
         self.attributes_s = cache.attributes_s * factor
         self.listing_s = cache.directories_s * factor
+        self.watched = cache.notify and max(self.attributes_s, self.listing_s) > 0
         # What a name stands for is told with its attributes, which are to be no older than promised either.
         self.names_s = min(self.attributes_s, self.listing_s)
 
@@ -295,6 +296,10 @@ class AbsentNames:
         spellings = set(missing)
         self._count -= len(spellings)
         return spellings
+
+    def folders(self) -> set[int]:
+        """Return the folders in which names are known to be missing."""
+        return {ino for ino, _ in self._names}
 
     def forget(self, folder_ino: int) -> list[tuple[str, set[bytes]]]:
         """Forget what is missing in a folder; return it, by key."""

@@ -106,7 +106,7 @@ class Filesystem:
             nodes, absent, lifetimes, self._cache.close_timeout_s, spawn, self._entries.of, self._source
         )
         self._speculation = Speculation(nodes, directories, self._files, self._blocks, lifetimes, spawn)
-        remote = RemoteChanges(nodes, absent, lifetimes, directories, self._kernel, spawn)
+        remote = RemoteChanges(self._source, nodes, absent, lifetimes, directories, self._kernel, spawn)
         self._lookup = Lookup(
             self._source, self._view, nodes, absent, lifetimes, directories, self._speculation, remote.watch
         )

@@ -1,13 +1,13 @@
 """What others change, as the server tells it: let go of exactly that before its time is over, here and in the kernel.
 
-A share is watched from its root on where names, attributes or listings are believed for longer than a few seconds;
-for less it is not worth the messages. Nothing lasts longer because it is watched: a server may tell late, or not all.
-What is told of a name that nobody here knows is nothing to us. What is told as "anything", after a lost connection too,
-means all that is known of the share.
+A share is watched from its root on, if anything is believed of it and the server can (ADR 18). Nothing lasts longer
+because it is watched: a server may tell late, or not all. What is told of a name that nobody here knows is nothing to
+us. What is told as "anything", after a lost connection too, means all that is known of the share.
 
 The server tells what we have changed ourselves as well. So what is told of a name, or of a file, that was changed here
 a moment ago waits until the moment is over, and is dropped if something newer is known by then: a change of our own
-costs no listing, and another's at the same moment is seen a moment later.
+costs no listing, and another's at the same moment is seen a moment later. Where nothing is believed for longer than
+such a moment, it is dropped at once: what is known is gone before it would be looked at.
 """
 
 import logging
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import trio
 
 from smbfuse.errors import ConnectionLost, SmbError, Timeout
-from smbfuse.share import Features, Happened, Notice, Watch
+from smbfuse.share import Features, Happened, Notice, ShareSource, Watch
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.bypath import by_path
@@ -30,8 +30,10 @@ from smbfuse.vfs.recent import ECHO_S
 
 log = logging.getLogger(__name__)
 
-PAUSE_S: Final = 10.0  # between two attempts to watch where there is no connection
+PAUSE_S: Final = 10.0  # between two attempts to watch where there is no connection; doubled while none succeeds,
+PAUSE_MAX_S: Final = 640.0  # up to this: it may be the watching that ends the connection
 REST_S: Final = 1.0  # after "anything" was told: what happens meanwhile, the server keeps, or calls "anything" again
+ALL_MAX: Final = 10_000  # nodes that are worth doubting each for what lapses by itself in a moment
 CHUNK: Final = 256  # nodes doubted before other tasks get their turn
 VERIFIED_MAX: Final = 64  # folders asked for by name after "anything" was told
 
@@ -49,6 +51,7 @@ class RemoteChanges:
 
     def __init__(
         self,
+        source: ShareSource,
         nodes: NodeTable,
         absent: AbsentNames,
         lifetimes: Lifetimes,
@@ -56,39 +59,43 @@ class RemoteChanges:
         kernel: KernelCache,
         spawn: Spawn,
     ) -> None:
+        self._source = source
         self._nodes = nodes
         self._absent = absent
         self._lifetimes = lifetimes
         self._directories = directories
         self._kernel = kernel
         self._spawn = spawn
-        self._worth_it = max(lifetimes.attributes_s, lifetimes.listing_s) > ECHO_S
+        self._briefly = max(lifetimes.attributes_s, lifetimes.listing_s) <= ECHO_S  # is anything believed
         self._waiting: dict[tuple[int, str], _Waiting] = {}
         self._ticking = False
 
     def watch(self, root: ShareRoot) -> None:
-        """Begin to watch a share, if that is worth it and to be had."""
-        if self._worth_it and Features.NOTIFY in root.share.features:
+        """Begin to watch a share, if anything is believed of it and the server can."""
+        if self._lifetimes.watched and Features.NOTIFY in root.share.features:
             self._spawn(self._watch, root)
 
     async def _watch(self, root: ShareRoot) -> None:
         watch: Watch | None = None
+        pause_s = PAUSE_S
         try:
             while True:
                 try:
-                    told = watch is not None
                     if watch is None:
                         watch = await root.share.watch("")
-                        notices: Sequence[Notice] = [Notice(Happened.ANYTHING)]  # what was asked for before it
-                    else:
-                        notices = await watch.notices()
+                        if not self._briefly:
+                            await self._doubt_all(root)  # what was asked for before it
+                        continue
+                    notices = await watch.notices()
                 except (ConnectionLost, Timeout) as error:
                     log.debug("share=%s not watched now: %s", root.share.name, error)
-                    await trio.sleep(PAUSE_S)
+                    await self._connected(pause_s)
+                    pause_s = min(2 * pause_s, PAUSE_MAX_S)
                     continue
+                pause_s = PAUSE_S
                 for notice in notices:
                     await self._take(root, notice)
-                if told and any(notice.what is Happened.ANYTHING for notice in notices):
+                if any(notice.what is Happened.ANYTHING for notice in notices):
                     await trio.sleep(REST_S)
         except SmbError as error:
             log.info("share=%s not watched any longer: %s", root.share.name, error)
@@ -96,6 +103,14 @@ class RemoteChanges:
         finally:
             if watch is not None:
                 await watch.aclose()
+
+    async def _connected(self, pause_s: float) -> None:
+        """Wait a while, then until the server may be within reach. To ask for it would have it dialled more often."""
+        while True:
+            await trio.sleep(pause_s)
+            if self._source.reachable:
+                return
+            pause_s = PAUSE_S
 
     async def _take(self, root: ShareRoot, notice: Notice) -> None:
         if notice.what is Happened.ANYTHING:
@@ -116,6 +131,8 @@ class RemoteChanges:
         key, node = self._nodes.find(folder, root.names, name)
         echoes = self._nodes.recent.echoes.until((folder.ino, key), *(() if node is None else (node.ino,)))
         if echoes > trio.current_time():
+            if self._briefly:
+                return
             before = self._waiting.get((folder.ino, key))
             if before is not None and notice.what is Happened.MODIFIED:
                 told = told._replace(notice=before.notice)  # that the name has come or gone is not to be forgotten
@@ -157,7 +174,7 @@ class RemoteChanges:
         self._doubt(folder)
 
     def _doubt(self, node: Node) -> None:
-        believed = node.asked.at >= 0
+        believed = self._lifetimes.left(node.asked.at, trio.current_time()) > 0
         node.outdate()
         if believed:
             self._kernel.invalidate_inode(node.ino, True)
@@ -177,12 +194,15 @@ class RemoteChanges:
 
     async def _doubt_all(self, root: ShareRoot) -> None:
         """Believe nothing of a share any longer; what is not believed any more anyhow is left alone."""
+        if self._briefly and len(self._nodes) > ALL_MAX:
+            return
         root.believed_from = self._nodes.ask(-math.inf).number
         folders: list[Folder] = []
+        missed = self._absent.folders()
         for number, node in enumerate(_all_in(root), 1):
             if isinstance(node, Folder):
                 self._directories.outgrow(node)
-                for key, spellings in self._absent.forget(node.ino):
+                for key, spellings in self._absent.forget(node.ino) if node.ino in missed else ():
                     self._nodes.observer.name_gone(node, key, spellings)
             if self._lifetimes.left(node.asked.at, trio.current_time()) > 0 and not self._nodes.nameless(node):
                 if isinstance(node, Folder):

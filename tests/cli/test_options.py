@@ -98,6 +98,7 @@ def test_pasted_options_do_not_fail() -> None:
         ("noro", "mount", "read_only", False),
         ("wsize=1M", "network", "wsize", 1 << 20),
         ("nolease", "network", "leases", False),
+        ("nonotify", "cache", "notify", False),
         ("closetimeo=5", "cache", "close_timeout_s", 5.0),
         ("dirty_limit=1G", "cache", "dirty_limit", 1 << 30),
         ("nostrictsync", "cache", "strict_sync", False),

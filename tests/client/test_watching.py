@@ -15,7 +15,7 @@ from smbfuse.client.watching import notices_of
 from smbfuse.config import Network
 from smbfuse.engine.smb1 import Smb1Engine
 from smbfuse.engine.smb2 import Smb2Engine
-from smbfuse.errors import ConnectionLost, DecodeError, Denied, NotFound, StaleHandle, Unsupported
+from smbfuse.errors import ConnectionLost, DecodeError, Denied, NotFound, SmbError, StaleHandle, Unsupported
 from smbfuse.share import Features, Happened, Notice
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
@@ -25,11 +25,12 @@ from smbfuse.wire.smb1.header import Command as Command1
 from smbfuse.wire.smb1.header import Flags, Flags2, Header
 from smbfuse.wire.smb1.message import Block, Message, decode_message, encode_message
 from smbfuse.wire.smb2 import notify
+from smbfuse.wire.smb2.errors import ErrorResponse
 from smbfuse.wire.smb2.header import Command
 from tests.client.smb1_disk import Disk
 from tests.client.smb1_server import FILETIME, NT, Nothing
 from tests.client.smb2_fixtures import fake_login, session, settled
-from tests.client.smb2_server import Node, Smb2Server
+from tests.client.smb2_server import Answer, Node, Smb2Server
 from tests.client.test_smb1_old_disks import NT_LEVELS, mounted
 
 __all__ = ["fake_login"]
@@ -77,6 +78,7 @@ class Watched(Disk):
     capabilities: int = NT  # type: ignore[assignment]  # of the base it is a Capabilities
     known_levels: frozenset[int] = NT_LEVELS
     refuses: NtStatus | None = None
+    at_once: Callable[[], tuple[bytes, int]] | None = None  # what every request is answered with
     standing: list[Header] = field(default_factory=list)
     setups: list[nt_transact.NotifyChangeSetup] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
@@ -118,6 +120,9 @@ class Watched(Disk):
             assert request.function == nt_transact.NtFunction.NOTIFY_CHANGE
             self.setups.append(nt_transact.NotifyChangeSetup.decode(request.setup))
             self.standing.append(header)
+            if self.at_once is not None:
+                self.standing.clear()
+                self._answer(header, *self.at_once())
             if self.refuses is not None:
                 self.standing.clear()
                 self._answer(header, b"", self.refuses)
@@ -241,6 +246,78 @@ async def test_strange_bytes_end_the_watch_and_nothing_else(connected: Connect) 
             await watch.notices()
         await watch.aclose()
         await share.stat("")
+
+
+@asynccontextmanager
+async def answering(connected: Connect, status: NtStatus, told: bytes) -> AsyncIterator[tuple[Connected, list[float]]]:
+    """Have every request for changes answered at once; give the share, and the times of these requests."""
+    times: list[float] = []
+
+    def answer_smb1() -> tuple[bytes, int]:
+        times.append(trio.current_time())
+        return told, status
+
+    def answer_smb2(_element: bytes) -> Answer:
+        times.append(trio.current_time())
+        body = ErrorResponse() if status else notify.ChangeNotifyResponse(memoryview(told))
+        return status, body.encode()
+
+    async with connected() as (share, server):
+        if isinstance(server, Watched):
+            server.at_once = answer_smb1
+        else:
+            server.answers[Command.CHANGE_NOTIFY] = answer_smb2
+        yield share, times
+
+
+@both
+@pytest.mark.parametrize(
+    "status, told",
+    [
+        (NtStatus.NOTIFY_ENUM_DIR, b""),
+        (NtStatus.SUCCESS, changes((MODIFIED, "a"))),
+        (NtStatus.SUCCESS, changes(*[(MODIFIED, f"a name of some length {number}") for number in range(500)])),
+        (NtStatus.SUCCESS, changes((0x7777, "a"))),
+        (NtStatus.SUCCESS, changes((ADDED, "..\\..\\a"))),
+    ],
+    ids=["too much", "one", "many", "no action", "no name"],
+)
+async def test_a_server_that_always_answers_at_once_is_asked_now_and_then(
+    connected: Connect, autojump_clock: MockClock, status: NtStatus, told: bytes
+) -> None:
+    async with answering(connected, status, told) as (share, times):
+        watch = await share.watch("d")
+        with trio.move_on_after(60):
+            while True:
+                assert await watch.notices()
+        assert 100 < len(times) < 700
+        await share.stat("")
+        assert watch.stands
+        await watch.aclose()
+
+
+@both
+@pytest.mark.parametrize(
+    "status, told",
+    [
+        (NtStatus.SUCCESS, b"\1\2\3"),
+        (NtStatus.SUCCESS, b"\xff" * 60),
+        (NtStatus.NOTIFY_CLEANUP, b""),
+        (NtStatus.ACCESS_DENIED, b""),
+        (NtStatus(0xC0000001), b""),
+        (NtStatus.INSUFFICIENT_RESOURCES, b""),
+    ],
+)
+async def test_nonsense_at_once_ends_a_watch_after_a_request_or_two(
+    connected: Connect, autojump_clock: MockClock, status: NtStatus, told: bytes
+) -> None:
+    async with answering(connected, status, told) as (share, times):
+        with pytest.raises(SmbError):
+            await (await share.watch("d")).notices()
+        await trio.sleep(60)
+        assert len(times) <= 2
+        await share.stat("")
+        assert connection_of(share).lost_because is None
 
 
 @both

@@ -5,10 +5,12 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode
-from smbfuse.errors import SmbError
+from smbfuse.errors import ConnectionLost, SmbError
 from smbfuse.share import Features
 from smbfuse.status import NtStatus, error
+from smbfuse.vfs import remote
 from smbfuse.vfs.recent import ECHO_S
+from smbfuse.vfs.remote import PAUSE_MAX_S, PAUSE_S
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 from tests.vfs.test_changes import make, rename
@@ -39,12 +41,14 @@ async def calls(share: MemShare) -> tuple[int, int]:
         (Features.NOTIFY, LONG, True),
         (Features.NOTIFY, Cache(mode=CacheMode.LOOSE), True),
         (Features.NOTIFY, Cache(attributes_s=0.0, directories_s=60.0), True),
-        (Features.NOTIFY, Cache(), False),
+        (Features.NOTIFY, Cache(), True),
+        (Features.NOTIFY, Cache(notify=False), False),
+        (Features.NOTIFY, Cache(attributes_s=0.0, directories_s=0.0), False),
         (Features.NOTIFY, Cache(mode=CacheMode.NONE, attributes_s=600.0), False),
         (Features.NONE, LONG, False),
     ],
 )
-async def test_a_share_is_watched_where_that_is_worth_it_and_to_be_had(
+async def test_a_share_is_watched_where_anything_is_believed_and_the_server_can(
     mount: Mount, features: Features, cache: Cache, watched: bool
 ) -> None:
     share = MemShare(features=features)
@@ -309,6 +313,40 @@ async def test_a_lost_connection_is_survived(mount: Mount, autojump_clock: MockC
 
 
 @pytest.mark.parametrize("when", ["watch", "notices"])
+async def test_where_watching_ends_the_connection_it_is_tried_less_and_less(
+    mount: Mount, autojump_clock: MockClock, when: str
+) -> None:
+    share = watched_share()
+    share.fail(when, ConnectionLost("reset by the server", sent=True), times=1000)
+    await mount(share, cache=LONG)
+    await trio.sleep(3600)
+    assert share.calls[when] < 15
+    share._failures.clear()
+    await trio.sleep(PAUSE_MAX_S)
+    share.add("f")
+    await trio.sleep(1)
+    assert share.watches[-1].open
+    assert share.calls["notices"] > 1
+
+
+async def test_nothing_is_asked_for_while_the_server_is_out_of_reach(mount: Mount, autojump_clock: MockClock) -> None:
+    share = watched_share()
+    mounted = await mount(share, cache=LONG)
+    mounted.source.reachable = False
+    share.fail("notices", ConnectionLost("no connection", sent=False), times=1000)
+    share.lose_connection()
+    await trio.sleep(1)
+    asked = share.calls["notices"]
+    await trio.sleep(3600)
+    assert share.calls["notices"] == asked
+    share._failures.clear()
+    mounted.source.reachable = True
+    share.add("f")
+    await trio.sleep(PAUSE_S)
+    assert await mounted.ino("f") != 0
+
+
+@pytest.mark.parametrize("when", ["watch", "notices"])
 async def test_a_refusal_ends_the_watch_and_nothing_else(mount: Mount, autojump_clock: MockClock, when: str) -> None:
     share = watched_share()
     share.add("d/f")
@@ -424,3 +462,53 @@ async def test_names_that_were_hidden_here_are_nobodys(mount: Mount, autojump_cl
     assert (await calls(share))[1] == listings
     assert bytes(await mounted.fs.read(opened.fh, 0, 10)) == b"data"
     await mounted.fs.release(opened.fh)
+
+
+# -- where little is believed
+
+
+async def test_what_another_does_is_seen_at_once_also_where_it_soon_would_be(mount: Mount) -> None:
+    share = watched_share()
+    share.add("d/f", b"old")
+    mounted = await mount(share, cache=Cache(attributes_s=3.0, directories_s=3.0))
+    assert await mounted.names("d") == [b".", b"..", b"f"]
+    assert await mounted.ino("d/new") == 0
+    share.add("d/new")
+    share.write("d/f", b"newer")
+    await wait_all_tasks_blocked()
+    assert await mounted.ino("d/new") != 0
+    assert (await mounted.find("d/f")).stat.size == 5
+    assert await mounted.names("d") == [b".", b"..", b"f", b"new"]
+
+
+async def test_our_own_changes_leave_nothing_to_be_done_where_it_would_come_too_late(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = watched_share()
+    share.add_folder("d")
+    mounted = await mount(share)
+    await make(mounted, "d/ours", b"data")
+    await mounted.names("d")
+    await settled(mounted)
+    asked = await calls(share)
+    await trio.sleep(10)
+    assert (mounted.kernel.entries, mounted.kernel.inodes) == ([], [])
+    assert await calls(share) == asked
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_what_was_missed_lapses_by_itself_where_there_is_too_much_of_it(
+    mount: Mount, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    monkeypatch.setattr(remote, "ALL_MAX", 3 if many else 1000)
+    share = watched_share()
+    for number in range(5):
+        share.add(f"d/{number}", b"old")
+    mounted = await mount(share)
+    await mounted.names("d")
+    share.watches[0].overflowed = True
+    share.write("d/1", b"newer")
+    await wait_all_tasks_blocked()
+    assert (await mounted.find("d/1")).stat.size == (3 if many else 5)
+    await trio.sleep(1)
+    assert (await mounted.find("d/1")).stat.size == 5
