@@ -43,7 +43,7 @@ ROOMS: Final = {
     "client": room("engine", "wire", "security", "share", "config", "status", "errors", third_party=("trio",)),
     "vfs": room("share", "config", "errors", third_party=("trio",)),
     "fuse": room("vfs", "share", "config", "errors", third_party=("pyfuse3", "trio")),
-    "daemon": room("fuse", "vfs", "client", "share", "config", "errors", third_party=("trio",)),
+    "daemon": room("fuse", "vfs", "client", "share", "config", "errors", third_party=("trio", "jeepney")),
     "cli": room(
         *("daemon", "fuse", "vfs", "client", "engine", "security", "wire", *CORE, "__init__"),
         third_party=("trio", "rich", "keyring"),

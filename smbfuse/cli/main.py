@@ -133,6 +133,7 @@ def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler
         version=__version__,
         runtime_dir=environ.get("XDG_RUNTIME_DIR", ""),
         notify_socket=environ.get("NOTIFY_SOCKET", ""),
+        system_bus=environ.get("DBUS_SYSTEM_BUS_ADDRESS", ""),
     )
     outcome = process.run(config, surroundings, explain=explained, terminal=terminal)
     if outcome.sentence:

@@ -39,6 +39,15 @@ class Shares:
         """Answer everybody who waits for the server; see `Supervisor.release`."""
         self._supervisor.release()
 
+    def sleep(self) -> None:
+        """Hear that this machine is about to sleep; see `ShareSource.sleep`."""
+        self._supervisor.asleep = True
+
+    def wake(self) -> None:
+        """Hear that this machine is awake: whatever there is of a network may be another."""
+        self._supervisor.asleep = False
+        self._supervisor.network_changed()
+
     async def share(self, name: str) -> ReconnectingShare:
         """Return the share called `name`, connected ('' for the only one).
 

@@ -88,6 +88,7 @@ class Supervisor:
         self._news = news
         self.timeo_s = timeo_s  # math.inf: callers wait until they are released
         self.incarnation = 0
+        self.asleep = False  # this machine is about to be, or is
         self.last_error: SmbError | None = None
         self.final: SmbError | None = None  # set: no dial will ever be tried again
         self._state = State.LOST
@@ -114,6 +115,8 @@ class Supervisor:
     @property
     def reachable(self) -> bool:
         """Whether there is a connection, or it has been lost only just now: what is asked will soon be answered."""
+        if self.asleep:
+            return False
         if self._session is not None or self._outage is None:
             return self.final is None
         return self.final is None and trio.current_time() < self._outage.lasting_at

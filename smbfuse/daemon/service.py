@@ -20,8 +20,10 @@ from smbfuse.client.negotiate import open_source
 from smbfuse.config import CacheMode, Config
 from smbfuse.daemon import control, signals
 from smbfuse.daemon.leaving import leave
+from smbfuse.daemon.logind import Logind
 from smbfuse.daemon.notify import Notifier
 from smbfuse.daemon.saving import Saving
+from smbfuse.daemon.sleeping import Sleeping
 from smbfuse.errors import AuthenticationFailed, Reason, SmbError
 from smbfuse.fuse.mount import FuseMount
 from smbfuse.fuse.pages import PageCache
@@ -43,6 +45,7 @@ class Surroundings:
     version: str = ""  # of smbfuse
     runtime_dir: str = ""  # $XDG_RUNTIME_DIR
     notify_socket: str = ""  # $NOTIFY_SOCKET
+    system_bus: str = ""  # $DBUS_SYSTEM_BUS_ADDRESS
 
 
 class Interrupted(Exception):
@@ -190,6 +193,8 @@ class Service:
             log.info("mounted source=%s mountpoint=%s", config.target, config.mount.mountpoint)
             self._notifier.ready(f"{config.target} on {config.mount.mountpoint}")
             ready()
+            sleeping = Sleeping(mount.gate, filesystem, source)
+            nursery.start_soon(Logind(self._surroundings.system_bus, sleeping.begin, sleeping.end).run)
             await self._wanted_to_end.wait()
             # While the kernel is still answered: it may have pages of its own to write.
             await leave(mount, filesystem, source, self._saving, self._notifier.status)

@@ -31,6 +31,14 @@ class ShareSource(Protocol):
         """Answer everybody who waits for the server now (EHOSTDOWN), and whoever asks until there is a connection."""
         ...
 
+    def sleep(self) -> None:
+        """Hear that this machine is about to sleep: nothing is `reachable` until `wake`."""
+        ...
+
+    def wake(self) -> None:
+        """Hear that this machine is awake: the connection is asked for a sign of life, or dialled for, now."""
+        ...
+
     async def share(self, name: str) -> Share:
         """Return the share called `name`, connected; '' is the only share of a mount that is not a whole server.
 

@@ -339,9 +339,9 @@ class OpenFiles:
         """
         await self._table.close_now(node)
 
-    async def drain(self, deadline: float) -> Sequence[Unsaved]:
-        """Write everything out before the end; see `FileTable.drain`."""
-        return await self._table.drain(deadline)
+    async def drain(self, deadline: float, *, ending: bool = True) -> Sequence[Unsaved]:
+        """Write everything out; see `FileTable.drain`."""
+        return await self._table.drain(deadline, ending=ending)
 
     def begin_ahead(self, node: Node) -> SharedFile:
         """Announce that `open_ahead` is about to open a file that is not: who opens it meanwhile waits for that."""

@@ -327,11 +327,12 @@ class Filesystem:
         """Close an open file; see `OpenFiles.release`."""
         await self._files.release(fh)
 
-    async def drain(self, deadline: float) -> Sequence[Unsaved]:
-        """Write everything out before the end; see `OpenFiles.drain`. Returns what could not be saved."""
-        unsaved = await self._files.drain(deadline)
-        with trio.move_on_at(deadline):
-            await self._removal.drain()
+    async def drain(self, deadline: float, *, ending: bool = True) -> Sequence[Unsaved]:
+        """Write everything out, as at the end; see `FileTable.drain`. Returns what could not be saved."""
+        unsaved = await self._files.drain(deadline, ending=ending)
+        if ending:
+            with trio.move_on_at(deadline):
+                await self._removal.drain()
         return unsaved
 
     # -- extended attributes

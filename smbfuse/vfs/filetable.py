@@ -275,17 +275,18 @@ class FileTable:
         await file.writes.drain()
         await self.settle_times(file)
 
-    async def drain(self, deadline: float) -> Sequence[Unsaved]:
-        """Write everything out before the end, until `deadline`; return what could not be saved, for the log.
+    async def drain(self, deadline: float, *, ending: bool = True) -> Sequence[Unsaved]:
+        """Write everything out, until `deadline`; return what could not be saved, for the log.
 
-        With what was given up since this was first called: a program may close a file at the very end.
+        If that is the end, with what was given up since: a program may close a file at the very last.
         """
-        self._given_up = given_up = self._given_up if self._given_up is not None else []
+        if ending and self._given_up is None:
+            self._given_up = []
         with trio.move_on_at(deadline):
             async with trio.open_nursery() as nursery:
                 for file in self.all():
                     nursery.start_soon(self.save, file)
-        return given_up + [one for file in self.all() for one in _unsaved(file, file.writes.remains())]
+        return (self._given_up or []) + [one for file in self.all() for one in _unsaved(file, file.writes.remains())]
 
     # -- inside: opening
 

@@ -124,6 +124,14 @@ class MfSymlinkSource:
         """Answer everybody who waits; see `ShareSource.release`."""
         self._source.release()
 
+    def sleep(self) -> None:
+        """Hear that this machine is about to sleep; see `ShareSource.sleep`."""
+        self._source.sleep()
+
+    def wake(self) -> None:
+        """Hear that this machine is awake; see `ShareSource.wake`."""
+        self._source.wake()
+
     async def share(self, name: str) -> Share:
         """Return a share, covered; see `ShareSource.share`."""
         return self._cover(await self._source.share(name))

@@ -258,6 +258,7 @@ class SharedFile:
     def wrote(self, pieces: Sequence[Piece]) -> None:
         """Hear that pieces of one run are on the server now."""
         self.server_size = max(self.server_size, pieces[-1].end)
+        self.size = max(self.size, self.server_size)  # nobody may be left who waited for this write
         self.flushed = False
         self.own_changes = self.moves_time = True
         self.owner.wrote(self, pieces)

@@ -117,7 +117,7 @@ def test_the_mount_stays_in_its_place_until_everything_is_saved(program: Program
     process = program.mount_in_foreground("deaf", "-o", "flush_timeout=6")
     caller = Inside(program)
     inside.append(caller)
-    command = [sys.executable, "-c", WRITER, program.point / "w"]
+    command = [sys.executable, "-c", WRITER, str(program.point / "w")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as one, ending(one):
         assert one.stdout is not None
         one.stdout.readline()

@@ -35,6 +35,14 @@ class MemSource:
     def release(self) -> None:
         self.calls["release"] += 1
 
+    def sleep(self) -> None:
+        self.calls["sleep"] += 1
+        self.reachable = False
+
+    def wake(self) -> None:
+        self.calls["wake"] += 1
+        self.reachable = True
+
     def connected(self) -> list[MemShare]:
         return list(self._connected)
 

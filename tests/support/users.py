@@ -87,7 +87,7 @@ class Installation:
         """Tell whether `user` can read the interpreter, the package and all it imports."""
         try:
             ran = subprocess.run(
-                [self.interpreter, "-c", "import smbfuse.cli.main, pyfuse3, spnego, cryptography, rich"],
+                [self.interpreter, "-c", "import smbfuse.cli.main, pyfuse3, spnego, cryptography, rich, jeepney"],
                 env=dict(self.environment),
                 cwd="/",
                 capture_output=True,

@@ -174,6 +174,8 @@ async def test_the_end_of_the_mount_leaves_no_hidden_file(mount: Mount) -> None:
     opened = await mounted.fs.open(await mounted.ino("f"), os.O_RDONLY)
     share.fail("remove", error(NtStatus.SHARING_VIOLATION, "REMOVE"))
     await unlink(mounted, "f")
+    assert await mounted.fs.drain(trio.current_time() + 5, ending=False) == []
+    assert len(hidden(share)) == 1  # it is open, and goes on being
     await mounted.fs.release(opened.fh)
     await wait_all_tasks_blocked(0.05)
     assert await mounted.fs.drain(trio.current_time() + 5) == []

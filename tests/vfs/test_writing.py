@@ -964,6 +964,21 @@ async def test_a_cancelled_writer_leaves_the_order_of_the_file(mount: Mount) -> 
     await closed(mounted, fh)
 
 
+async def test_what_a_cancelled_writer_had_sent_is_read_when_it_arrives(mount: Mount) -> None:
+    share = MemShare(grants=Caching.READ, features=Features.COMPOUND)  # so that a write goes through, and is covered
+    mounted, fh = await with_open_file(mount, share, b"before")
+    async with trio.open_nursery() as nursery:
+        with share.held("write"):
+            nursery.start_soon(mounted.fs.write, fh, 3, b"longer than before")
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    await wait_all_tasks_blocked()
+    assert bytes(share.node("f").data) == b"beflonger than before"
+    assert bytes(await mounted.fs.read(fh, 0, 100)) == b"beflonger than before"
+    assert (await mounted.fs.getattr((await mounted.fs.lookup(1, b"f")).stat.ino)).stat.size == 21
+    await closed(mounted, fh)
+
+
 async def test_change_by_path_is_used_where_nothing_is_open_to_write(mount: Mount) -> None:
     share = granting()
     share.add("f", b"text")
