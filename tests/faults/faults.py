@@ -143,6 +143,29 @@ def _refuse_for_a_while(scene: Scene) -> None:
     scene.relay.cut()
 
 
+def _held_up(scene: Scene) -> Walk:
+    with strikes(scene.relay, "hold"):
+        scene.relay.hold()
+        try:
+            yield
+            time.sleep(SHORT_S)
+        finally:
+            scene.relay.heal()
+        yield
+
+
+def _vanishing_for_a_while(scene: Scene) -> Walk:
+    with strikes(scene.relay, "swallow"):
+        scene.relay.swallow()
+        try:
+            yield
+            time.sleep(SHORT_S)
+        finally:
+            scene.relay.forget(answer=False)  # what has lost bytes is of no use any more
+            scene.relay.heal()
+        yield
+
+
 def _lead_to_another_port(scene: Scene) -> None:
     address, port = scene.relay.target
     there = {scene.server.port, *scene.server.also_ports} - {port}
@@ -268,6 +291,8 @@ FAULTS: Final = (
     Fault("the server has another address", Kind.CUT, _under_way(_change_address, "move")),
     Fault("the server is restarted", Kind.OUTAGE, _under_way(_restart)),
     Fault("the server stands still for 1 s", Kind.OUTAGE, _stopped(SHORT_S)),
+    Fault("nothing passes for 1 s", Kind.OUTAGE, _held_up),
+    Fault("all vanishes for 1 s, on new connections too", Kind.OUTAGE, _vanishing_for_a_while, server_knows=False),
     Fault("connections are refused for 1 s", Kind.OUTAGE, _under_way(_refuse_for_a_while, "refuse")),
     Fault(
         "each round trip takes 0.1 s more",
