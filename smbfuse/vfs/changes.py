@@ -20,7 +20,7 @@ from typing import Final
 import trio
 
 from smbfuse.config import View
-from smbfuse.errors import Busy, Denied, Exists, SmbError, StatusError, Unsupported
+from smbfuse.errors import Busy, ConnectionLost, Denied, Exists, SmbError, StatusError, Timeout, Unsupported
 from smbfuse.share import Creation, Features, FileStat, Kind, OpenIntent
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.file import OpenFiles
@@ -29,7 +29,7 @@ from smbfuse.vfs.modes import FILE_TYPES
 from smbfuse.vfs.namespace import Namespace, Place
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import Caller, Opened
-from smbfuse.vfs.removal import UNDO_S, Hidden, Removal
+from smbfuse.vfs.removal import Hidden, Removal
 from smbfuse.vfs.setattr import AttributeChanges
 from smbfuse.vfs.symlinks import make_symlink, node_form
 
@@ -263,9 +263,7 @@ class Changes:
         try:
             await self._send(source, node, target, replace=False)
         except BaseException:
-            with trio.move_on_after(UNDO_S) as patience:
-                patience.shield = True
-                await self._removal.show_again(hidden, target, replaced)
+            await self._removal.show_again(hidden, target, replaced)
             raise
         return hidden
 
@@ -274,13 +272,17 @@ class Changes:
         try:
             await self._send(source, node, target, replace=False)
         except BaseException:
-            with trio.move_on_after(UNDO_S) as patience:
-                patience.shield = True
+
+            async def make_again() -> None:
                 sent = self._nodes.ask(trio.current_time())
                 try:
                     stat = await target.home.share.make_directory(self._names.path(target))
+                except (ConnectionLost, Timeout):
+                    raise
                 except SmbError as error:
                     log.info("the empty folder %r could not be made again: %s", target.name, error)
                 else:
                     self._names.made(target, stat, sent)
+
+            await self._removal.undoing.undo(f"the empty folder {target.name!r} is gone", make_again)
             raise

@@ -111,7 +111,7 @@ class Filesystem:
             self._source, self._view, nodes, absent, lifetimes, directories, self._speculation, remote.watch
         )
         names = Namespace(nodes, absent, self._files, directories, self._lookup, self._speculation)
-        self._removal = Removal(nodes, names, self._files, directories, spawn)
+        self._removal = Removal(self._source, nodes, names, self._files, directories, spawn)
         self._attributes = AttributeChanges(nodes, self._files, self._lookup, self._view)
         self._changes = Changes(nodes, names, self._files, self._removal, self._attributes, self._view, spawn)
         self._xattrs = ExtendedAttributes(nodes, self._view, self.getattr, self._attributes.apply)

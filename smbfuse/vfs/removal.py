@@ -16,19 +16,19 @@ from typing import Final
 
 import trio
 
-from smbfuse.errors import Busy, Denied, NotFound, SmbError, StatusError
-from smbfuse.share import Attributes, Change, Features, GrantHolder, Kind
+from smbfuse.errors import Busy, ConnectionLost, Denied, Exists, NotFound, SmbError, StatusError, Timeout
+from smbfuse.share import Attributes, Change, Features, GrantHolder, Kind, ShareSource
 from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.namespace import Namespace, Place
 from smbfuse.vfs.nodes import NodeTable
+from smbfuse.vfs.undoing import UNDO_S, Attempt, Undoing
 
 log = logging.getLogger(__name__)
 
 HIDDEN_PREFIX: Final = ".smbfuse-"
-UNDO_S: Final = 10.0  # for putting back what a change that failed had taken away, whoever has given up meanwhile
 HIDDEN_BYTES: Final = 8  # of randomness in a hidden name
 
 
@@ -46,8 +46,15 @@ class Removal:
     """Removes names."""
 
     def __init__(
-        self, nodes: NodeTable, names: Namespace, files: OpenFiles, directories: OpenDirectories, spawn: Spawn
+        self,
+        source: ShareSource,
+        nodes: NodeTable,
+        names: Namespace,
+        files: OpenFiles,
+        directories: OpenDirectories,
+        spawn: Spawn,
     ) -> None:
+        self.undoing = Undoing(source, spawn)
         self._nodes = nodes
         self._names = names
         self._files = files
@@ -123,38 +130,59 @@ class Removal:
         name = HIDDEN_PREFIX + secrets.token_hex(HIDDEN_BYTES)
         home.hidden.add(home.names.key(name))
         holder = self._files.holder(node)
+        hidden = Hidden(home, name, name)
         try:
             if above and home not in self._crowded:
                 try:
                     await home.share.rename(path, name, replace=False, holder=holder)
-                    return self._note_hidden(node, Hidden(home, name, name))
+                    return self._note_hidden(node, hidden)
                 except StatusError as error:
                     log.debug("%r cannot be hidden in the root of %r: %s", path, home.share.name, error)
-                    await home.share.rename(path, above + name, replace=False, holder=holder)
+                    hidden.path = above + name
+                    await home.share.rename(path, hidden.path, replace=False, holder=holder)
                     self._crowded.add(home)
             else:
-                await home.share.rename(path, above + name, replace=False, holder=holder)
+                hidden.path = above + name
+                await home.share.rename(path, hidden.path, replace=False, holder=holder)
+        except (ConnectionLost, Timeout):
+            self.undoing.undo_later(*self._showing(hidden, place, node))  # it may have been carried out
+            raise
         except BaseException:
             home.hidden.discard(home.names.key(name))
             raise
-        return self._note_hidden(node, Hidden(home, above + name, name))
+        return self._note_hidden(node, hidden)
 
     async def show_again(self, hidden: Hidden, place: Place, node: Node) -> None:
-        """Undo `hide`.  Cost: 1 round trip.  Raises nothing of the server's: what could not be undone is logged."""
-        path = self._names.path(place)
-        try:
-            await hidden.home.share.rename(hidden.path, path, replace=False, holder=self._files.holder(node))
-        except SmbError as error:
-            share = hidden.home.share.name
-            log.warning(
-                "share=%s file %r is called %r now: its renaming failed half-way and could not be undone: %s",
-                share,
-                path,
-                hidden.path,
-                error,
-            )
-        hidden.home.hidden.discard(hidden.home.names.key(hidden.name))
+        """Undo `hide`: now, or when there is a connection again.
+
+        Cost: 1 round trip.  Raises nothing of the server's: what could not be undone is logged.
+        """
         self._hidden[node.ino].remove(hidden)
+        await self.undoing.undo(*self._showing(hidden, place, node))
+
+    def _showing(self, hidden: Hidden, place: Place, node: Node) -> tuple[str, Attempt]:
+        """Return what undoes `hide`, behind what it is called in the log."""
+        home, former = hidden.home, self._names.path(place)
+
+        async def show() -> None:
+            path = self._names.path(place)
+            try:
+                await home.share.rename(hidden.path, path, replace=False, holder=self._files.holder(node))
+            except Exists:
+                # Something else has the name by now, perhaps by the very change that was thought to have failed.
+                await self.finish(self._note_hidden(node, hidden), node)
+                return
+            except NotFound:
+                log.debug("%r was not hidden after all, or is removed", path)
+            except (ConnectionLost, Timeout):
+                raise
+            except SmbError as error:
+                what = f"share={home.share.name} file {path!r} is called {hidden.path!r} now"
+                log.warning("%s: its renaming failed half-way and could not be undone: %s", what, error)
+            home.hidden.discard(home.names.key(hidden.name))
+            self._names.doubt(place)
+
+        return f"share={home.share.name} file {former!r} is called {hidden.path!r} now", show
 
     async def finish(self, hidden: Hidden, node: Node) -> None:
         """Have the server forget a hidden file at its last close; if it refuses now, at that close.
@@ -177,6 +205,7 @@ class Removal:
 
     async def drain(self) -> None:
         """Remove what could not be removed before, at the end of the mount. Raises nothing of the server's."""
+        await self.undoing.drain()
         for hidden in [one for several in self._hidden.values() for one in several if not one.removed]:
             await self._remove_leftover(hidden)
 

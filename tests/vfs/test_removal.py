@@ -15,7 +15,7 @@ from smbfuse.config import Cache
 from smbfuse.errors import ConnectionLost, SmbError
 from smbfuse.share import Attributes, Caching, Change, Features, FileStat, GrantHolder, Kind
 from smbfuse.status import NtStatus, error
-from smbfuse.vfs.removal import UNDO_S
+from smbfuse.vfs.undoing import UNDO_S
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 from tests.vfs.test_changes import CALLER, make, refusal
