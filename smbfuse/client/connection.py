@@ -156,8 +156,7 @@ class Connection:
         """Send what the engine has ready, and wait until each of several exchanges has ended, in whatever order.
 
         `ended` is told the index of each the moment it has: a plain call, most often from the reader, that must not
-        raise. What is left when the deadline passes without any progress ends with Timeout in its `error`, abandoned.
-        Cancelled: what is left is abandoned, and `ended` hears nothing of it.
+        raise. What is left is abandoned: with a Timeout when no progress is made any more, unheard when cancelled.
         """
         waiter = _Waiter(exchanges, trio.current_time(), self.timeo_s)
         left = dict(enumerate(exchanges))
@@ -175,8 +174,9 @@ class Connection:
             if left:
                 await self._woken(exchanges[-1], waiter)
             for index, exchange in tuple(left.items()):
+                exchange.on_done = None  # one that was not sent yet is ended as lost, and that it is not
                 self._abandon(exchange)
-                exchange.error = exchange.error or self._late(exchange, self.timeo_s)
+                exchange.error = self._late(exchange, self.timeo_s)
                 end(index)
         finally:
             abandoned = tuple(left.values())
@@ -219,10 +219,10 @@ class Connection:
         self.post()
         try:
             await self._woken(exchange, waiter)
+            if not exchange.done:  # before it is abandoned: one that was not sent yet is ended as lost then
+                raise self._late(exchange, patience_s)
         finally:
             self._abandon(exchange)
-        if not exchange.done:
-            raise self._late(exchange, patience_s)
 
     async def _woken(self, exchange: Exchange[ReplyT], waiter: _Waiter) -> None:
         """Wait until somebody wakes `waiter`: the watchdog at the latest. A timer for each request would cost more."""

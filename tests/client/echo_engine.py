@@ -20,7 +20,8 @@ class EchoEngine:
         self.cancelled: list[int] = []
         self.pings = 0
         self.flow = Flow()
-        self._queue: list[list[Buffer]] = []
+        self.window = 1000  # how many may be sent in all; a ping always may
+        self._queue: list[tuple[Exchange[bytes], list[Buffer]]] = []
         self._sequence = 0
 
     def submit(self, text: bytes) -> Exchange[bytes]:
@@ -28,18 +29,22 @@ class EchoEngine:
         exchange: Exchange[bytes] = Exchange(self._sequence, text.decode())
         self.pending[exchange.sequence] = exchange
         body = exchange.sequence.to_bytes(4, "big") + text
-        self._queue.append([nbss.frame(len(body)), body])
+        self._queue.append((exchange, [nbss.frame(len(body)), body]))
         return exchange
 
     def ping(self) -> Exchange[bytes]:
         self.pings += 1
-        return self.submit(b"ping")
+        self.window += 1
+        exchange = self.submit(b"ping")
+        self._queue.insert(0, self._queue.pop())
+        return exchange
 
     def outgoing(self) -> Sequence[Sequence[Buffer]]:
-        leaving, self._queue = self._queue, []
-        for exchange in self.pending.values():
+        leaving, self._queue = self._queue[: self.window], self._queue[self.window :]
+        self.window -= len(leaving)
+        for exchange, _ in leaving:
             exchange.sent = True
-        return leaving
+        return [buffers for _, buffers in leaving]
 
     def owner(self, prefix: memoryview) -> int | None:
         return int.from_bytes(prefix[:4], "big")
@@ -53,6 +58,9 @@ class EchoEngine:
 
     def cancel(self, exchange: Exchange[bytes]) -> None:
         self.cancelled.append(exchange.sequence)
+        if not exchange.sent:
+            self._queue = [queued for queued in self._queue if queued[0] is not exchange]
+            exchange.finish(ConnectionLost("given up before it was sent", sent=False))
 
     def lost(self, error: SmbError) -> None:
         while self.pending:

@@ -214,6 +214,34 @@ async def test_a_server_that_answers_pings_but_not_the_request_is_a_timeout(auto
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("several", [False, True])
+async def test_what_never_had_its_turn_is_a_timeout_and_no_loss(autojump_clock: MockClock, several: bool) -> None:
+    async with connected() as (connection, engine, server):
+        engine.window = 0
+
+        async def serve() -> None:
+            while True:
+                number, text = await request_of(server)
+                assert text == b"ping"
+                await server.send_all(answer(number, b"pong"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            exchange = engine.submit(b"never sent")
+            if several:
+                told: list[object] = []
+                await connection.perform_each([exchange], lambda _index: told.append(exchange.error))
+                assert told == [exchange.error]
+                assert isinstance(exchange.error, Timeout)
+            else:
+                with pytest.raises(Timeout):
+                    await connection.perform(exchange)
+            assert trio.current_time() == pytest.approx(TIMEO_S, abs=0.1)
+            assert engine.cancelled == [exchange.sequence]
+            assert connection.lost_because is None
+            nursery.cancel_scope.cancel()
+
+
 async def test_who_is_told_that_the_server_is_at_work_waits_for_other_clients(autojump_clock: MockClock) -> None:
     async with connected() as (connection, engine, server):
 
