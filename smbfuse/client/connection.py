@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
+from smbfuse.client.waiter import Waiter
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.engine.liveness import Liveness, Patience, Progress, Verdict
 from smbfuse.errors import ConnectionLost, ProtocolError, SmbError, Timeout
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 ReplyT = TypeVar("ReplyT")
 
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
-# Longest wait where another client may hold the server up: it must give back a grant first, and has 35 s for that.
-OTHERS_PATIENCE_S: Final = 45.0
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
 SLEEP_S: Final = 1.0  # how long this machine must have slept for that to matter
 
@@ -57,24 +56,6 @@ class ByteStream(Protocol):
 def slept_s() -> float:
     """Return how long this machine has been suspended since it was started, in seconds."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
-
-
-class _Waiter:
-    """Somebody who waits for an exchange, or several: woken when one has ended, or when his patience has."""
-
-    __slots__ = ("exchanges", "patience_s", "sent_before", "since", "woken")
-
-    def __init__(self, exchanges: Sequence[Exchange[Any]], since: float, patience_s: float) -> None:
-        self.exchanges = exchanges
-        self.since = since
-        self.patience_s = patience_s  # without progress
-        self.sent_before: int | None = None  # its bytes end no later in the stream; known when it is overdue
-        self.woken = trio.Event()
-
-    def deadline(self, progress: float) -> float:
-        """Return when his patience ends, if the last progress was at `progress`."""
-        held = any(exchange.in_hand and not exchange.done for exchange in self.exchanges)
-        return max(self.since, progress) + (max(self.patience_s, OTHERS_PATIENCE_S) if held else self.patience_s)
 
 
 class Connection:
@@ -109,7 +90,7 @@ class Connection:
         self._slept_before_s = slept_s()
         self._probe: Exchange[Any] | None = None  # that has not left yet
         self._progress = Progress()
-        self._waiting: dict[int, _Waiter] = {}  # by the sequence of the exchange, the longest waiting first
+        self._waiting: dict[int, Waiter] = {}  # by the sequence of the exchange, the longest waiting first
         self._standing = 0  # how many of them wait for what may never come
         self._watch_again = trio.Event()  # wakes the watchdog before its time
         self._watches_at = math.inf  # when the watchdog looks next
@@ -158,7 +139,7 @@ class Connection:
         `ended` is told the index of each the moment it has: a plain call, most often from the reader, that must not
         raise. What is left is abandoned: with a Timeout when no progress is made any more, unheard when cancelled.
         """
-        waiter = _Waiter(exchanges, trio.current_time(), self.timeo_s)
+        waiter = Waiter(exchanges, trio.current_time(), self.timeo_s)
         left = dict(enumerate(exchanges))
 
         def end(index: int) -> None:
@@ -214,7 +195,7 @@ class Connection:
         self._end(ConnectionLost(f"connection to {self.stream.peer} was closed by us", sent=True))
 
     async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
-        waiter = _Waiter((exchange,), trio.current_time(), math.inf if exchange.standing else patience_s)
+        waiter = Waiter((exchange,), trio.current_time(), math.inf if exchange.standing else patience_s)
         exchange.on_done = waiter.woken.set
         self.post()
         try:
@@ -224,7 +205,7 @@ class Connection:
         finally:
             self._abandon(exchange)
 
-    async def _woken(self, exchange: Exchange[ReplyT], waiter: _Waiter) -> None:
+    async def _woken(self, exchange: Exchange[ReplyT], waiter: Waiter) -> None:
         """Wait until somebody wakes `waiter`: the watchdog at the latest. A timer for each request would cost more."""
         if exchange.standing:
             self._standing += 1
@@ -301,14 +282,8 @@ class Connection:
         """Wake those whose deadline has passed; return the next one."""
         earliest = math.inf
         for sequence, waiter in self._waiting.items():
-            progress = self._progress.last(sequence)
-            deadline = waiter.deadline(progress)
-            if deadline <= now:
-                if waiter.sent_before is None:
-                    waiter.sent_before = self.bytes_sent
-                if delivered < waiter.sent_before:
-                    waiter.since = max(waiter.since, self.liveness.left_at)  # it is on its way, or behind what is
-                    deadline = waiter.deadline(progress)
+            progress, left_at = self._progress.last(sequence), self.liveness.left_at
+            deadline = waiter.look(progress, now, sent=self.bytes_sent, delivered=delivered, left_at=left_at)
             if deadline <= now:
                 waiter.woken.set()
             else:

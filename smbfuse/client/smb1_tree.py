@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from smbfuse import status
-from smbfuse.client.connection import OTHERS_PATIENCE_S
 from smbfuse.client.smb1_levels import ALL_AND_ID, BY_COMMAND, BY_HANDLE, Ladder
+from smbfuse.client.waiter import OTHERS_PATIENCE_S
 from smbfuse.engine.smb1 import Smb1Engine
 from smbfuse.engine.smb1_exchange import Reply, Smb1Exchange, Tree
 from smbfuse.share import Features, Limits

@@ -7,7 +7,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from smbfuse.client.connection import OTHERS_PATIENCE_S, SCRATCH_SIZE, Connection
+from smbfuse.client.connection import SCRATCH_SIZE, Connection
+from smbfuse.client.waiter import OTHERS_PATIENCE_S
 from smbfuse.errors import ConnectionLost, Timeout
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
@@ -211,6 +212,25 @@ async def test_a_server_that_answers_pings_but_not_the_request_is_a_timeout(auto
             assert trio.current_time() - began == pytest.approx(TIMEO_S, abs=0.1)
             assert engine.cancelled == [exchange.sequence]
             assert connection.lost_because is None
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_leaves_late_is_no_reason_to_wait_longer_for_what_left_before(autojump_clock: MockClock) -> None:
+    stream = PairedStream()
+    stream.queued = lambda now: 8 if now >= TIMEO_S else 0  # a sign of life asked for just now, say
+    async with connected(stream=stream) as (connection, engine, server):
+
+        async def serve() -> None:
+            while True:
+                number, text = await request_of(server)
+                if text == b"ping":
+                    await server.send_all(answer(number, b"pong"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve)
+            with pytest.raises(Timeout):
+                await connection.perform(engine.submit(b"never answered"))
+            assert trio.current_time() == pytest.approx(TIMEO_S, abs=0.1)
             nursery.cancel_scope.cancel()
 
 

@@ -7,8 +7,9 @@ import pytest
 import trio
 import trio.testing
 
-from smbfuse.client.connection import OTHERS_PATIENCE_S, Connection
+from smbfuse.client.connection import Connection
 from smbfuse.client.smb1_oplocks import MOST_EARLY, Oplock, Oplocks
+from smbfuse.client.waiter import OTHERS_PATIENCE_S
 from smbfuse.engine.smb1 import Smb1Engine
 from smbfuse.engine.smb1_exchange import Tree
 from smbfuse.errors import ConnectionLost, Timeout
