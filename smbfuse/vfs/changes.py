@@ -124,7 +124,8 @@ class Changes:
 
         async def make(place: Place) -> FileStat:
             home = place.home
-            return await make_symlink(home.share, self._names.path(place), target, names=home.names, view=self._view)
+            path, undoing = self._names.path(place), self._removal.undoing
+            return await make_symlink(home.share, path, target, names=home.names, view=self._view, undoing=undoing)
 
         return await self._make(folder_ino, name, make, None, caller)
 

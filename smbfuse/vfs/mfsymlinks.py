@@ -21,7 +21,7 @@ from typing import Final
 
 import trio
 
-from smbfuse.errors import SmbError
+from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout
 from smbfuse.share import (
     Buffer,
     Caching,
@@ -45,6 +45,7 @@ from smbfuse.share import (
     Watch,
 )
 from smbfuse.vfs.names import from_wtf8
+from smbfuse.vfs.undoing import Undoing
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,8 @@ def decode(data: Buffer) -> bytes | None:
     return target if digest.encode() == head[2] else None
 
 
-async def make(share: Share, path: str, target: bytes) -> FileStat:
-    """Make a link and return what it is; nothing stays of one that could not be written.
+async def make(share: Share, path: str, target: bytes, undoing: Undoing) -> FileStat:
+    """Make a link and return what it is; nothing stays of one that could not be written, as soon as `undoing` can.
 
     Cost: 2 round trips, and the close.
     Raises: SmbError with ENAMETOOLONG, and as `Share.open` and `OpenFile.write`.
@@ -91,10 +92,21 @@ async def make(share: Share, path: str, target: bytes) -> FileStat:
         if await file.write(0, [content]) != len(content):
             raise SmbError(f"only a part of the symlink {path!r} was written", errno=posix.EIO)
     except SmbError:
-        try:
-            await share.remove(path, Kind.FILE)
-        except SmbError as error:
-            log.info("what was made of the symlink path=%r stays: %s", path, error)
+
+        async def remove() -> None:
+            try:
+                stat = await share.stat(path)
+                # What is whole was written after all; what is another file's is nothing to us.
+                if stat.file_id == file.stat.file_id and stat.size < SIZE:
+                    await share.remove(path, Kind.FILE)
+            except NotFound:
+                pass
+            except (ConnectionLost, Timeout):
+                raise
+            except SmbError as error:
+                log.info("what was made of the symlink path=%r stays: %s", path, error)
+
+        await undoing.undo(f"what was made of the symlink path={path!r} stays", remove)
         raise
     finally:
         await file.aclose()

@@ -19,6 +19,7 @@ from smbfuse.errors import SmbError
 from smbfuse.share import Features, FileStat, LinkForm, Share
 from smbfuse.vfs import mfsymlinks
 from smbfuse.vfs.names import Names, from_wtf8, to_wtf8
+from smbfuse.vfs.undoing import Undoing
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,9 @@ _FORMS: Final = {
 }
 
 
-async def make_symlink(share: Share, path: str, target: bytes, *, names: Names, view: View) -> FileStat:
+async def make_symlink(
+    share: Share, path: str, target: bytes, *, names: Names, view: View, undoing: Undoing
+) -> FileStat:
     """Make a symlink in the form that `view` asks for, the server's own where it has one, and return what it is.
 
     `target` is shown again by `show_target` as it was given. A link that leads outside the mount may be made: other
@@ -44,7 +47,7 @@ async def make_symlink(share: Share, path: str, target: bytes, *, names: Names, 
     if kind is SymlinkKind.NONE:
         raise SmbError("symlinks are not made here (symlink=none)", errno=posix.EOPNOTSUPP)
     if kind is SymlinkKind.MFSYMLINKS:
-        return await mfsymlinks.make(share, path, target)
+        return await mfsymlinks.make(share, path, target, undoing)
     text = from_wtf8(target)
     if not text:
         raise SmbError(f"{target!r} cannot be the target of a symlink", errno=posix.EILSEQ)

@@ -18,7 +18,7 @@ from smbfuse.vfs.blocks import Spawn
 log = logging.getLogger(__name__)
 
 UNDO_S: Final = 10.0  # longest that the caller of what failed waits for its undoing
-LOOK_EVERY_S: Final = 1.0  # whether the server is there again: a look at our own state, no request
+LOOK_EVERY_S: Final = 0.2  # whether the server is there again: a look at our own state, no request
 
 Attempt = Callable[[], Awaitable[None]]
 

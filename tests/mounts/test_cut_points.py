@@ -18,7 +18,7 @@ import pytest
 from tests.mounts.mutations import PROGRAM, SCRIPT, Operation, Told
 from tests.relay import Relay
 from tests.support.mounts import Mount, Options, Unanswered
-from tests.support.samba import SambaServer
+from tests.support.samba import SambaServer, wait_for
 from tests.support.striking import Strikes, striking
 from tests.support.users import User
 
@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.mounts, pytest.mark.samba, pytest.mark.timeout(300)]
 
 SCRIPT_S: Final = 90.0  # for one run of the script, on however slow a machine
 TIMEO_S: Final = 2
+UNDONE_S: Final = 5.0
 REPLAY: Final = "SMBFUSE_TEST_CUT"
 DURABLE: Final = {"posix locking": "no", "kernel oplocks": "no", "kernel share modes": "no"}
 
@@ -89,7 +90,9 @@ class Scene:
         told = Told()
         for operation, answer in zip(self.script, self._play(self.script, folder), strict=True):
             told.hear(operation, answer)
-        told.check(self._server.root / folder, modes=self.place.modes)
+        # What failed half-way is undone as soon as there is a connection, which takes a moment.
+        is_so = wait_for(lambda: told.difference(self._server.root / folder, modes=self.place.modes) is None, UNDONE_S)
+        assert is_so, told.difference(self._server.root / folder, modes=self.place.modes)
         return told
 
     def end(self) -> None:

@@ -12,7 +12,9 @@ from smbfuse.status import NtStatus, error
 from smbfuse.vfs import mfsymlinks
 from smbfuse.vfs.mfsymlinks import MfSymlinks
 from smbfuse.vfs.posix import Caller
+from smbfuse.vfs.undoing import Undoing
 from tests.support.mem_share import MemShare
+from tests.support.mem_source import MemSource
 from tests.vfs.mounted import Mount
 
 VIEW = View(uid=1000, gid=1000, mf_symlinks=True)
@@ -149,10 +151,17 @@ async def test_a_link_is_made_and_read_through_the_filesystem(mount: Mount) -> N
     assert share.open_files == 0
 
 
+def undoing(share: MemShare) -> Undoing:
+    def spawn(*work: object) -> None:
+        raise AssertionError("nothing is left for later")
+
+    return Undoing(MemSource(share), spawn)
+
+
 async def test_nothing_stays_of_a_link_that_could_not_be_written(share: MemShare) -> None:
     share.fail("write", error(NtStatus.DISK_FULL, "WRITE", "new"))
     with pytest.raises(SmbError) as refused:
-        await mfsymlinks.make(share, "new", b"target")
+        await mfsymlinks.make(share, "new", b"target", undoing(share))
     assert refused.value.errno == errno.ENOSPC
     assert "new" not in share.root.children
     assert share.open_files == 0
@@ -160,7 +169,7 @@ async def test_nothing_stays_of_a_link_that_could_not_be_written(share: MemShare
 
 async def test_a_link_replaces_nothing(share: MemShare) -> None:
     with pytest.raises(SmbError) as refused:
-        await mfsymlinks.make(share, "Ordner [é]/file", b"target")
+        await mfsymlinks.make(share, "Ordner [é]/file", b"target", undoing(share))
     assert refused.value.errno == errno.EEXIST
     assert share.node("Ordner [é]/file").data == b"content"
 

@@ -7,12 +7,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from smbfuse.config import View
 from smbfuse.errors import ConnectionLost
 from smbfuse.share import FileStat
+from smbfuse.vfs.mfsymlinks import encode
 from tests.conftest import ExpectedWarnings
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted, opened
-from tests.vfs.test_changes import refusal
+from tests.vfs.test_changes import CALLER, refusal
 from tests.vfs.test_removal import hidden, unlink
 
 OUTAGE_S = 100.0
@@ -127,6 +129,28 @@ async def test_an_empty_folder_that_was_to_be_replaced_is_made_again(mount: Moun
     await trio.sleep(2)
     assert await mounted.names() == [b".", b"..", b"new", b"old"]
     assert await mounted.read_all("new/f") == b"bytes"
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "written", "replaced"])
+async def test_half_a_symlink_is_removed_when_the_server_is_back(
+    mount: Mount, autojump_clock: MockClock, meanwhile: str
+) -> None:
+    share = MemShare()
+    mounted = await mount(share, view=View(mf_symlinks=True))
+    for operation in ("write", "stat"):
+        share.fail(operation, ConnectionLost("no connection", sent=True))
+    mounted.source.reachable = False
+    with refusal(errno.EHOSTDOWN):
+        await mounted.fs.symlink(1, b"link", b"target", CALLER)
+    if meanwhile == "written":
+        share.node("link").data = bytearray(encode(b"target"))
+    elif meanwhile == "replaced":
+        del share.root.children["link"]
+        share.add("link", b"another")
+    await trio.sleep(OUTAGE_S)
+    mounted.source.reachable = True
+    await trio.sleep(2)
+    assert ("link" in share.root.children) is (meanwhile != "nothing")
 
 
 async def test_who_gives_up_meanwhile_is_not_waited_for(mount: Mount, autojump_clock: MockClock) -> None:
