@@ -97,7 +97,7 @@ async def make(share: Share, path: str, target: bytes, undoing: Undoing) -> File
             try:
                 stat = await share.stat(path)
                 # What is whole was written after all; what is another file's is nothing to us.
-                if stat.file_id == file.stat.file_id and stat.size < SIZE:
+                if stat.kind is Kind.FILE and stat.file_id == file.stat.file_id and stat.size < SIZE:
                     await share.remove(path, Kind.FILE)
             except NotFound:
                 pass
