@@ -58,6 +58,7 @@ class Lifetimes:
         factor = {CacheMode.STRICT: 1, CacheMode.LOOSE: LOOSE_FACTOR, CacheMode.NONE: 0}[cache.mode]
         self.attributes_s = cache.attributes_s * factor
         self.listing_s = cache.directories_s * factor
+        self.loose = cache.mode is CacheMode.LOOSE
         self.watched = cache.notify and max(self.attributes_s, self.listing_s) > 0
         # What a name stands for is told with its attributes, which are to be no older than promised either.
         self.names_s = min(self.attributes_s, self.listing_s)

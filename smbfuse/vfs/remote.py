@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 PAUSE_S: Final = 10.0  # between two attempts to watch where there is no connection; doubled while none succeeds,
 PAUSE_MAX_S: Final = 640.0  # up to this: it may be the watching that ends the connection
 REST_S: Final = 1.0  # after "anything" was told: what happens meanwhile, the server keeps, or calls "anything" again
+FEW: Final = 4  # requests that a server takes at once: if fewer, none is left to stand for what soon lapses by itself
 ALL_MAX: Final = 10_000  # nodes that are worth doubting each for what lapses by itself in a moment
 CHUNK: Final = 256  # nodes doubted before other tasks get their turn
 VERIFIED_MAX: Final = 64  # folders asked for by name after "anything" was told
@@ -72,7 +73,8 @@ class RemoteChanges:
 
     def watch(self, root: ShareRoot) -> None:
         """Begin to watch a share, if anything is believed of it and the server can."""
-        if self._lifetimes.watched and Features.NOTIFY in root.share.features:
+        spared = self._briefly and root.share.limits.in_flight < FEW
+        if self._lifetimes.watched and Features.NOTIFY in root.share.features and not spared:
             self._spawn(self._watch, root)
 
     async def _watch(self, root: ShareRoot) -> None:
@@ -159,6 +161,8 @@ class RemoteChanges:
         shown = root.names.shown(name)
         if what is Happened.MODIFIED:
             if node is not None:
+                if self._lifetimes.loose:
+                    self._nodes.doubt_name(folder, key)  # by which alone the kernel hears of another size; see `told`
                 self._doubt(node)
             else:
                 self._directories.told(folder, shown, there=None)
@@ -174,9 +178,8 @@ class RemoteChanges:
         self._doubt(folder)
 
     def _doubt(self, node: Node) -> None:
-        believed = self._lifetimes.left(node.asked.at, trio.current_time()) > 0
         node.outdate()
-        if believed:
+        if node.lookups:  # the kernel may believe of an open file what is believed of its name no longer
             self._kernel.invalidate_inode(node.ino, True)
 
     async def _tick(self) -> None:
@@ -210,7 +213,6 @@ class RemoteChanges:
                 elif node.parent is not None:
                     self._nodes.doubt_name(node.parent, node.key)
                 self._doubt(node)
-                self._kernel.invalidate_inode(node.ino, True)
             if number % CHUNK == 0:
                 await trio.lowlevel.checkpoint()
         self._spawn(self._verify, [folder for folder in folders if folder is not root][:VERIFIED_MAX])

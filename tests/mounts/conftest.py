@@ -59,13 +59,17 @@ def relay_to() -> Iterator[Callable[..., Relay]]:
 def pair_of(
     samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User
 ) -> Iterator[Callable[..., Pair]]:
-    """Provide `pair_of(options)`: two mounts of one folder with these options."""
+    """Provide `pair_of(options)`: two mounts of one folder with these options.
+
+    The server tells them of nothing (`nonotify`) unless the options say so: what a grant or a time limit promises is to
+    be shown without that help.
+    """
     user.owns(share_folder)
     with contextlib.ExitStack() as stack:
 
         def make(options: Options, server: SambaServer = samba) -> Pair:
             folder = share_folder if server is samba else user.owns_new(server.root / "pair [ü]")
-            return stack.enter_context(pair_on(server, folder, mount, options))
+            return stack.enter_context(pair_on(server, folder, mount, {"nonotify": True, **options}))
 
         yield make
 

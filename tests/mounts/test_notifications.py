@@ -12,7 +12,7 @@ from tests.relay import Relay
 from tests.support.caller import Caller, caller_on
 from tests.support.listings import listings, notifications
 from tests.support.mounts import Mount, Options
-from tests.support.pair import LONG_S, SOON_S, Pair, content, names, save, soon
+from tests.support.pair import LONG_S, SOON_S, Pair, content, names, open_to_write, save, soon, write
 from tests.support.samba import SambaServer, wait_for
 from tests.support.users import User
 
@@ -23,18 +23,19 @@ every_dialect = pytest.mark.parametrize(
     [{"vers": "1.0"}, {"vers": "1.0", "nounix": True}, {"vers": "2.0"}, {"vers": "2.1"}, {"vers": "3.1.1"}],
     ids=["1.0-unix", "1.0-nounix", "2.0", "2.1", "3.1.1"],
 )
+TOLD: Final[Options] = {"nonotify": False, "nolease": True, "actimeo": LONG_S}
 QUIET_S: Final = 0.5  # without a message: what was told has been taken in
 
 
 @every_dialect
 def test_names_are_seen_at_once_without_any_grant(pair_of: Callable[..., Pair], options: Options) -> None:
-    pair = pair_of({**options, "actimeo": LONG_S, "nolease": True})
+    pair = pair_of({**options, **TOLD})
     look_at_names(pair, SOON_S)
 
 
 @every_dialect
 def test_sizes_and_content_are_seen_at_once_without_any_grant(pair_of: Callable[..., Pair], options: Options) -> None:
-    pair = pair_of({**options, "actimeo": LONG_S, "nolease": True})
+    pair = pair_of({**options, **TOLD})
     save(pair.first, b"before")
     assert soon(lambda: pair.second.do("os.listdir(point)") == ["f"])
     assert pair.second.stat("f")["st_size"] == 6
@@ -44,8 +45,38 @@ def test_sizes_and_content_are_seen_at_once_without_any_grant(pair_of: Callable[
 
 
 @every_dialect
+def test_what_is_written_is_seen_soon_while_the_file_is_open(pair_of: Callable[..., Pair], options: Options) -> None:
+    pair = pair_of({**options, **TOLD})
+    save(pair.first, b"before")
+    assert soon(lambda: names(pair.second) == ["f"] and pair.second.stat("f")["st_size"] == 6)
+    pair.second.open("r", "f")
+    assert pair.second.read("r") == b"before"
+    open_to_write(pair.first)
+    write(pair.first, b"BEHIND")
+    assert soon(lambda: pair.second.read("r") == b"BEHIND")
+    write(pair.first, b"longer than it was")
+    assert soon(lambda: pair.second.stat("f")["st_size"] == 18)
+    assert soon(lambda: pair.second.read("r") == b"longer than it was")
+    pair.first.do("os.ftruncate(kept['w'], 3)")
+    assert soon(lambda: pair.second.read("r") == b"lon")
+
+
+@pytest.mark.parametrize("dialect", ["1.0", "3.1.1"])
+def test_loose_sees_names_times_and_what_was_closed_at_once_as_well(pair_of: Callable[..., Pair], dialect: str) -> None:
+    pair = pair_of({"vers": dialect, **TOLD, "cache": "loose"})
+    look_at_names(pair, SOON_S)
+    save(pair.first, b"before")
+    assert soon(lambda: names(pair.second) == ["f"] and content(pair.second) == b"before")
+    save(pair.first, b"after, and longer")
+    assert soon(lambda: pair.second.stat("f")["st_size"] == 17)
+    assert content(pair.second) == b"after, and longer"
+    pair.first.do("os.utime(os.path.join(point, 'f'), (1e9, 1e9))")
+    assert soon(lambda: pair.second.stat("f")["st_mtime"] == 1e9)
+
+
+@every_dialect
 def test_times_and_modes_are_seen_at_once_without_any_grant(pair_of: Callable[..., Pair], options: Options) -> None:
-    pair = pair_of({**options, "actimeo": LONG_S, "nolease": True})
+    pair = pair_of({**options, **TOLD})
     save(pair.first, b"content")
     assert soon(lambda: names(pair.second) == ["f"] and pair.second.stat("f")["st_size"] == 7)
     pair.first.do("os.utime(os.path.join(point, 'f'), (1e9, 1e9))")

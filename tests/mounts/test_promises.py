@@ -1,4 +1,6 @@
-"""docs/coherence.md, cell by cell: what test_coherence.py does not show, for each cache mode, with and without a grant.
+"""docs/coherence.md, cell by cell, for each cache mode, with and without a grant; what test_coherence.py does not show.
+
+What is seen because the server tells of it, test_notifications.py shows; here it tells of nothing.
 
 Where something is promised at once, time limits are half a minute, so that they cannot help, or there is no grant and
 nobody waits. Where it is promised within a time limit, who looks may take long; for ever it may not be.
@@ -86,11 +88,12 @@ def test_without_an_exclusive_grant_a_write_returns_when_the_server_has_the_byte
     assert on_disk(pair) == b"CONTENT, and more"
 
 
+@pytest.mark.parametrize("nonotify", [False, True], ids=["told", "not told"])
 @pytest.mark.parametrize("dialect", ["1.0", "3.1.1"])
 def test_loose_gives_up_what_waits_to_who_opens_and_at_fsync_and_close(
-    pair_of: Callable[..., Pair], dialect: str
+    pair_of: Callable[..., Pair], dialect: str, nonotify: bool
 ) -> None:
-    pair = pair_of({"vers": dialect, "cache": "loose", "actimeo": LONG_S})
+    pair = pair_of({"vers": dialect, "cache": "loose", "actimeo": LONG_S, "nonotify": nonotify})
     open_to_write(pair.first)
     write(pair.first, b"x" * 5000)
     assert set(pair.granted("f")) <= EXCLUSIVE

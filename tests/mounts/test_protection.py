@@ -12,6 +12,7 @@ from tests.support.samba import SambaServer
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
 SECRET = "nobody on the way may read this sentence"
+STATUS_PENDING = bytes.fromhex("03010000")
 SIGNED_FLAG = 0x8  # SMB2_FLAGS_SIGNED, [MS-SMB2] 2.2.1
 SMB1_SIGNED_FLAG = 0x4  # SMB_FLAGS2_SMB_SECURITY_SIGNATURE, [MS-CIFS] 2.2.3.1
 
@@ -81,7 +82,12 @@ def test_without_protection_the_secret_is_there_to_be_found(
 
 
 def signed(pdu: Pdu) -> bool:
-    """Tell whether a message says that it is signed, and carries a signature."""
+    """Tell whether a message says that it is signed, and carries a signature.
+
+    "Wait for the answer" is none, and may go without.  [MS-SMB2] 3.3.4.1.1.
+    """
+    if pdu.data.startswith(b"\xfeSMB") and pdu.data[8:12] == STATUS_PENDING:
+        return True
     if pdu.data.startswith(b"\xffSMB"):
         return bool(pdu.data[10] & SMB1_SIGNED_FLAG) and any(pdu.data[14:22])
     return bool(pdu.data[16] & SIGNED_FLAG) and any(pdu.data[48:64])

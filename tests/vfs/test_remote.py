@@ -6,7 +6,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import ConnectionLost, SmbError
-from smbfuse.share import Features
+from smbfuse.share import Features, Limits
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs import remote
 from smbfuse.vfs.recent import ECHO_S
@@ -54,6 +54,16 @@ async def test_a_share_is_watched_where_anything_is_believed_and_the_server_can(
     share = MemShare(features=features)
     await mount(share, cache=cache)
     assert [watch.path for watch in share.watches] == [""] * watched
+
+
+@pytest.mark.parametrize("in_flight, cache, watched", [(3, Cache(), False), (4, Cache(), True), (3, LONG, True)])
+async def test_a_server_that_takes_few_requests_at_once_is_left_them_where_little_is_believed(
+    mount: Mount, in_flight: int, cache: Cache, watched: bool
+) -> None:
+    limits = Limits(read=1 << 16, write=1 << 16, transact=1 << 16, in_flight=in_flight)
+    share = MemShare(features=Features.NOTIFY, limits=limits)
+    await mount(share, cache=cache)
+    assert len(share.watches) == watched
 
 
 async def test_every_share_of_a_server_that_is_used_is_watched(mount: Mount) -> None:
@@ -123,6 +133,24 @@ async def test_new_content_is_seen_at_once_and_costs_no_listing(mount: Mount) ->
     assert (await calls(share))[1] == listings
 
 
+async def test_who_has_a_file_open_sees_its_new_content_also_after_its_name_was_told(mount: Mount) -> None:
+    share = watched_share()
+    mounted = await mount(share, cache=LONG)
+    with share.held("notices"):  # that there is a new name is told late
+        share.add("f", b"old")
+        ino = await mounted.ino("f")
+        fh = (await mounted.fs.open(ino, 0)).fh
+    await wait_all_tasks_blocked()
+    assert (1, b"f") in mounted.kernel.entries
+    mounted.kernel.inodes.clear()
+    share.write("f", b"new")
+    await wait_all_tasks_blocked()
+    assert (ino, True) in mounted.kernel.inodes  # who reads asks by no name
+    await mounted.fs.getattr(ino)
+    assert bytes(await mounted.fs.read(fh, 0, 3)) == b"new"
+    await mounted.fs.release(fh)
+
+
 async def test_what_an_open_finds_is_not_lost_over_a_change_that_is_told_meanwhile(
     mount: Mount, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
@@ -174,6 +202,23 @@ async def test_an_answer_that_was_asked_for_before_a_change_was_told_is_shown_an
     assert shown[0] == (5, 0.0)
     assert shown[1][0] == 5
     assert shown[1][1] > 500
+
+
+@pytest.mark.parametrize("mode", [CacheMode.STRICT, CacheMode.LOOSE])
+async def test_a_kernel_that_hears_of_sizes_with_names_alone_is_to_ask_for_the_name(
+    mount: Mount, mode: CacheMode
+) -> None:
+    share = watched_share()
+    share.add("f", b"old")
+    mounted = await mount(share, cache=Cache(mode=mode, attributes_s=600.0, directories_s=600.0))
+    before = await mounted.find("f")
+    await settled(mounted)
+    share.write("f", b"newer")
+    await wait_all_tasks_blocked()
+    assert ((1, b"f") in mounted.kernel.entries) == (mode is CacheMode.LOOSE)
+    after = await mounted.find("f")
+    assert after.stat.size == 5
+    assert (after.generation != before.generation) == (mode is CacheMode.LOOSE)
 
 
 async def test_exactly_what_changed_is_let_go_of(mount: Mount) -> None:
