@@ -28,7 +28,7 @@ from typing import Final
 
 import trio
 
-from tests.support.denial import denial
+from tests.support.denial import denial, keeps_alive
 from tests.support.harm import RESET, Fault, Flow, Harm, Manner, somewhere
 from tests.support.record import SESSION_MESSAGE, PacketStream, Pdu, dependent_round_trips, requests
 
@@ -65,7 +65,7 @@ class Relay:
         self._flows: list[Flow] = []
         self._struck: Counter[Fault] = Counter()
         self._harm = {to_server: Harm(self._struck, rate=rate) for to_server in (True, False)}
-        self._led = self._moved = False
+        self._ignoring = self._led = self._moved = False
         self._began = 0.0
         self._listener: trio.socket.SocketType | None = None
         self._nursery: trio.Nursery | None = None
@@ -145,9 +145,9 @@ class Relay:
     def struck(self, fault: Fault) -> int:
         """Return how often a fault has struck so far.
 
-        Counted are connections for `cut`, `lead` and `move`, messages for `deny`, pieces for `hold`, `delay` and
-        `throttle`, bytes for the others. A `refuse` has struck if the port opened again to somebody who was without a
-        connection: who is refused is heard of by the kernel alone.
+        Counted are connections for `cut`, `lead` and `move`, messages for `deny` and `ignore`, pieces for `hold`,
+        `delay` and `throttle`, bytes for the others. A `refuse` has struck if the port opened again to somebody who was
+        without a connection: who is refused is heard of by the kernel alone.
         """
         return self._struck[fault]
 
@@ -201,8 +201,16 @@ class Relay:
 
         self._set_harm(to_server, to_client, close)
 
+    def ignore(self) -> None:
+        """Let nothing through to the server but logins and ECHOs, as if its disk did not answer any more.
+
+        For messages in the clear and without signatures, which count what has passed.
+        """
+        self._command(lambda: setattr(self, "_ignoring", True))
+
     def heal(self) -> None:
-        """End `swallow`, `hold`, `trickle`, and a `cut_after` or `flip` that has not struck, in both directions."""
+        """End `swallow`, `hold`, `trickle`, `ignore`, and a `cut_after` or `flip` that has not struck."""
+        self._command(lambda: setattr(self, "_ignoring", False))
         self._set_harm(True, True, Harm.heal)
 
     def refuse(self) -> None:
@@ -379,6 +387,7 @@ class Relay:
         source = flow.client if to_server else flow.server
         stream = PacketStream(flow.number, to_server, self.keep)
         send, receive = trio.open_memory_channel[tuple[float, bytes]](QUEUED_CHUNKS)
+        sorting = False  # packet by packet
         async with trio.open_nursery() as nursery, send:
             nursery.start_soon(self._deliver, flow, to_server, stream, receive)
             while True:
@@ -389,21 +398,30 @@ class Relay:
                     flow.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     flow.client.close()
                     await trio.sleep_forever()
-                denied = flow.denied if to_server and stream.between else None
+                if stream.between:
+                    sorting = to_server and (self._ignoring or flow.denied is not None)
                 pdus = stream.arrived(chunk, self._now())
                 self._pdus.extend(pdus)
-                if denied is not None and chunk:
-                    await self._deny(flow, pdus, denied)
-                    continue
+                if sorting and chunk:
+                    chunk = await self._sorted(flow, pdus)
+                    if not chunk:
+                        continue
                 await send.send((trio.current_time() + self.round_trip_s / 2, chunk))
                 if not chunk:
                     return
 
-    async def _deny(self, flow: Flow, pdus: Sequence[Pdu], status: int) -> None:
+    async def _sorted(self, flow: Flow, pdus: Sequence[Pdu]) -> bytes:
+        """Return what of these packets the server is to get; the rest is answered here, or by nobody."""
+        passing = []
         for pdu in pdus:
-            if pdu.kind == SESSION_MESSAGE:
+            if flow.denied is not None and pdu.kind == SESSION_MESSAGE:
                 self._struck["deny"] += 1
-                await flow.client.send(denial(pdu.data, status))
+                await flow.client.send(denial(pdu.data, flow.denied))
+            elif self._ignoring and not keeps_alive(pdu.data):
+                self._struck["ignore"] += 1
+            else:
+                passing.append(pdu.framed)
+        return b"".join(passing)
 
     async def _deliver(
         self,

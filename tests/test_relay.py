@@ -335,6 +335,27 @@ def test_a_denied_request_does_not_reach_the_server(
             assert ask(again, message(9)) == message(9)
 
 
+@pytest.mark.parametrize("message, at, sign_of_life", [(smb2, 12, 13), (smb1, 4, 0x2B)], ids=["SMB2", "SMB1"])
+def test_a_server_that_ignores_us_is_alive(
+    echo: tuple[str, int], message: Callable[[int], bytes], at: int, sign_of_life: int
+) -> None:
+    alive = bytearray(message(2))
+    alive[4 + at] = sign_of_life
+    asked = bytearray(message(1))
+    asked[4 + at] = 5  # CREATE, or CLOSE
+    with Relay.started(echo) as relay, dial(relay) as peer:
+        assert ask(peer, message(0)) == message(0)
+        relay.ignore()
+        for part in (asked[:10], asked[10:] + alive + asked):
+            peer.sendall(part)
+            time.sleep(0.05)
+        assert ask(peer, b"") == b""
+        assert peer.recv(65536) == alive
+        assert wait_for(lambda: relay.struck("ignore") == 2, 5)
+        relay.heal()
+        assert ask(peer, bytes(asked)) == asked
+
+
 def test_every_request_of_a_compound_is_denied(echo: tuple[str, int]) -> None:
     first, second = bytearray(smb2(1)[4:]), smb2(2)[4:]
     struct.pack_into("<I", first, 20, 64)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from smbfuse.client.waiter import OTHERS_PATIENCE_S
 from tests.faults.faults import DIALECTS, FAULTS, Fault, Kind
 from tests.faults.operations import OPERATIONS, Manner, Operation
 
@@ -34,11 +35,12 @@ class Result(enum.Enum):
 
 
 class Promise(NamedTuple):
-    """A result, and the longest time until it is told: `timeo=`, or at once, and some seconds more."""
+    """A result, and the longest time until it is told: `timeo=`, or at once; and more, for a reason that is noted."""
 
     result: Result
     waits: bool = True  # False: at once
     more_s: float = 0.0
+    note: str = ""
 
     @property
     def within_s(self) -> float:
@@ -74,9 +76,8 @@ _DOWN: Final = Promise(Result.DOWN)
 _REFUSED: Final = Promise(Result.REFUSED)
 _ANSWERED: Final = Promise(Result.ANSWERED)
 
-# What a server does before it opens a file that it believes to be open elsewhere, exclusively: it waits for the grant
-# to be given back. Over SMB2 and 3 it knows us again; over SMB1 the connection that it waits for is our own former one.
-GRANT_TIMEOUT_S: Final = 35.0
+HELD_UP: Final = "¹"
+ASKED_AGAIN: Final = "²"
 
 PROMISES: Final[Mapping[Kind, Mapping[Manner, Promise]]] = {
     kind: {Manner.LOCAL: _AT_ONCE, Manner.KNOWN: known, Manner.LOOK: look, Manner.REPEATED: change, Manner.ONCE: change}
@@ -88,6 +89,7 @@ PROMISES: Final[Mapping[Kind, Mapping[Manner, Promise]]] = {
         Kind.DAMAGE: (_ANSWERED, _ANSWERED, _ANSWERED),
         Kind.READ_ONLY: (_DONE, _DONE, _REFUSED),
         Kind.WITHDRAWN: (_DOWN, _DOWN, _DOWN),
+        Kind.STUCK: (_DOWN, _DOWN, _DOWN),
         Kind.GONE: (_DONE, _DOWN, _DOWN),
     }.items()
 }
@@ -96,8 +98,11 @@ PROMISES: Final[Mapping[Kind, Mapping[Manner, Promise]]] = {
 def promise(operation: Operation, fault: Fault, dialect: str) -> Promise:
     """Return what is promised of one operation under one fault."""
     promised = PROMISES[fault.kind][operation.manner]
-    if dialect == "1.0" and not fault.server_knows and operation.has_file:
-        return promised._replace(more_s=GRANT_TIMEOUT_S)
+    stuck = fault.kind is Kind.STUCK
+    if dialect == "1.0" and operation.has_file and (stuck or not fault.server_knows):
+        return promised._replace(more_s=OTHERS_PATIENCE_S - TIMEO_S, note=HELD_UP)
+    if stuck and operation.asks > 1:
+        return promised._replace(more_s=(operation.asks - 1) * TIMEO_S, note=ASKED_AGAIN)
     return promised
 
 
@@ -149,8 +154,12 @@ reading and writing.
 """
 
 FOOT: Final = """
-¹ Over SMB1 {grant:g} s more for what is done to a file that is open here: the server does not know that the connection
-has ended, and waits that long for it to give the file's oplock back. Over SMB2 and 3 it knows the client again.
+¹ Over SMB1 up to {held_up:g} s for what is done to a file that is open here: the server does not know that our former
+connection has ended, and waits 35 s for it to give the file's oplock back; or it may be waiting for another client,
+which SMB1 does not tell. Over SMB2 and 3 a server knows us again, and says when it waits.
+
+² The kernel asks again, one time after the other, when an answer is an error: for a name that it knows once, for a
+mapped page twice. Each time `timeo=` is waited.
 """
 
 
@@ -164,7 +173,7 @@ def markdown() -> str:
         for fault in (fault for fault in FAULTS if fault.kind is kind):
             name = fault.name + (f" ({', '.join(fault.dialects)})" if fault.dialects != DIALECTS else "")
             lines.append(f"| {name} | {' | '.join(_cell(fault, manner) for manner in Manner)} |")
-    return "\n".join(lines) + "\n" + FOOT.format(grant=GRANT_TIMEOUT_S)
+    return "\n".join(lines) + "\n" + FOOT.format(held_up=OTHERS_PATIENCE_S)
 
 
 def _listed(manner: Manner) -> str:
@@ -176,10 +185,9 @@ def _cell(fault: Fault, manner: Manner) -> str:
     """Return what all operations of a manner are promised over all dialects: they differ only in what the note says."""
     operations = [operation for operation in OPERATIONS if operation.manner is manner]
     promises = {promise(operation, fault, dialect) for operation in operations for dialect in fault.dialects}
-    plain = min(promises, key=lambda promised: promised.more_s)
-    note = "¹" if any(promised.more_s for promised in promises) else ""
-    assert {promised._replace(more_s=0.0) for promised in promises} == {plain}
-    return f"{plain.result.value}, {f'{plain.within_s:g} s' if plain.waits else 'at once'}{note}"
+    notes = "".join(note for note in (HELD_UP, ASKED_AGAIN) if any(promised.note == note for promised in promises))
+    (plain,) = {promised._replace(more_s=0.0, note="") for promised in promises}
+    return f"{plain.result.value}, {f'{plain.within_s:g} s' if plain.waits else 'at once'}{notes}"
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Kind(enum.Enum):
     DAMAGE = "a byte is changed on its way, and nothing protects it"
     READ_ONLY = "the share may be written no longer"
     WITHDRAWN = "the server has the share no longer"
+    STUCK = "the server is alive, and answers nothing that is asked of the share"
     GONE = "there is no connection, for longer than anybody waits"
 
 
@@ -331,6 +332,11 @@ FAULTS: Final = (
     Fault("a byte of the answers is changed", Kind.DAMAGE, _flipped(to_server=False), chance=True),
     Fault("the share is made read-only", Kind.READ_ONLY, _reconfigured({"read only": "yes"})),
     Fault("the share is removed", Kind.WITHDRAWN, _reconfigured({}, without=("share",))),
+    Fault(
+        "the server's disk does not answer",
+        Kind.STUCK,
+        _simply(lambda scene: scene.relay.ignore(), "ignore", lambda scene: scene.relay.heal()),
+    ),
     Fault(
         "all vanishes, on new connections too",
         Kind.GONE,

@@ -49,6 +49,9 @@ class Operation:
     before: str = ""
     after: str = ""
     holds: Callable[[Path], bool] | None = None  # None: it changes nothing
+    # How often the kernel asks, one time after the other, when there is no answer: a name that it knows is looked up
+    # again as if it were new; a mapped page is asked for with its neighbours, then alone, then when it is touched.
+    asks: int = 1
 
     @property
     def has_file(self) -> bool:
@@ -131,9 +134,13 @@ OPERATIONS: Final = (
     # -- what asks nobody, or is answered from memory when there is no answer soon
     Operation("release", Manner.LOCAL, "os.close(fd)", before=_TO_READ),
     Operation("fsyncdir", Manner.LOCAL, "os.fsync(fd)", before="fd = os.open('full', os.O_RDONLY)"),
-    Operation("lookup (known)", Manner.KNOWN, "assert os.stat('file').st_size == len(SMALL)", before="os.stat('file')"),
+    Operation(
+        "lookup (known)", Manner.KNOWN, "assert os.stat('file').st_size == len(SMALL)", before="os.stat('file')", asks=2
+    ),
     Operation("getattr", Manner.KNOWN, "assert os.fstat(fd).st_nlink >= 1", before="fd = os.open('full', os.O_RDONLY)"),
-    Operation("readdir (known)", Manner.KNOWN, "assert names('full') == ['a', 'b', 'c']", before="names('full')"),
+    Operation(
+        "readdir (known)", Manner.KNOWN, "assert names('full') == ['a', 'b', 'c']", before="names('full')", asks=2
+    ),
     Operation("statfs", Manner.LOCAL, "assert os.statvfs('.').f_blocks > 0", before="os.statvfs('.')"),
     # -- looking at what is not known here
     Operation("lookup", Manner.LOOK, "assert os.stat('file').st_size == len(SMALL)"),
@@ -149,9 +156,12 @@ OPERATIONS: Final = (
         Manner.LOOK,
         "assert pages[AT : AT + 99] == content(AT, 99)",
         before=f"{_TO_READ}; pages = mapped(fd)",
+        asks=3,
     ),
-    Operation("getxattr", Manner.LOOK, "assert os.getxattr('file', 'user.known') == b'value'", before=_WITH_ATTRIBUTE),
-    Operation("listxattr", Manner.LOOK, "assert 'user.known' in os.listxattr('file')", before=_WITH_ATTRIBUTE),
+    Operation(
+        "getxattr", Manner.LOOK, "assert os.getxattr('file', 'user.known') == b'value'", before=_WITH_ATTRIBUTE, asks=2
+    ),
+    Operation("listxattr", Manner.LOOK, "assert 'user.known' in os.listxattr('file')", before=_WITH_ATTRIBUTE, asks=2),
     # -- changing what may be changed twice
     Operation(
         "create",
@@ -185,6 +195,7 @@ OPERATIONS: Final = (
         "os.removexattr('file', 'user.made')",
         before="os.setxattr('file', 'user.made', b'value')",
         holds=lambda folder: not _has_attribute(folder),
+        asks=2,
     ),
     # -- changing what may be changed once
     Operation(

@@ -1,6 +1,7 @@
-"""The answer of a server that carries nothing out: every request of a message gets the same error status.
+"""Servers that carry nothing out: what they answer, and what they answer even so.
 
-In the clear and without a signature: who has forgotten a login has no key either.
+`denial` is the answer of one that has forgotten a login: every request of a message gets the same error status, in the
+clear and without a signature, because who has forgotten a login has no key either.
 """
 
 import struct
@@ -20,6 +21,17 @@ _SMB1_NT_CANCEL: Final = 0xA4
 _SMB1_REPLY: Final = 0x80
 _SMB1_SIGNED: Final = 0x0004
 _SMB1_NO_BLOCKS: Final = bytes(3)  # WordCount, ByteCount
+
+
+_SMB2_LOGIN: Final = frozenset({0, 1, 3, 13})  # NEGOTIATE, SESSION_SETUP, TREE_CONNECT, ECHO
+_SMB1_LOGIN: Final = frozenset({0x72, 0x73, 0x75, 0x2B})
+
+
+def keeps_alive(message: bytes) -> bool:
+    """Tell whether a message asks for a login or a sign of life, and for nothing of the share."""
+    if message.startswith(SMB1_ID):
+        return message[4] in _SMB1_LOGIN
+    return message.startswith(SMB2_ID) and int.from_bytes(message[12:14], "little") in _SMB2_LOGIN
 
 
 def denial(message: bytes, status: int) -> bytes:

@@ -17,7 +17,19 @@ import trio
 
 Manner = Literal["fin", "rst"]
 Fault = Literal[
-    "cut", "swallow", "hold", "delay", "throttle", "trickle", "flip", "refuse", "forget", "deny", "lead", "move"
+    "cut",
+    "swallow",
+    "hold",
+    "delay",
+    "throttle",
+    "trickle",
+    "flip",
+    "refuse",
+    "forget",
+    "deny",
+    "ignore",
+    "lead",
+    "move",
 ]
 
 FLIPPED: Final = 0x20  # the bit of a byte that `flip` turns: neither a sign nor a parity

@@ -28,6 +28,11 @@ class Pdu:
     left_s: float | None = None  # its last byte went on; None: held, swallowed or cut
 
     @property
+    def framed(self) -> bytes:
+        """The packet with its session header, if all of it was kept."""
+        return struct.pack(">I", self.kind << 24 | self.length) + self.data
+
+    @property
     def identity(self) -> int | None:
         """What joins a reply to its request: SMB2's MessageId, SMB1's PID and MID; None where it cannot be read."""
         if self.kind != SESSION_MESSAGE:
