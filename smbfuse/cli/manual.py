@@ -12,11 +12,12 @@ USAGE: Final = """\
 usage: smbfuse [-o OPTION[=VALUE][,…]]… [-f] [-v] [-d] SOURCE MOUNTPOINT
        smbfuse status [MOUNTPOINT] [--json]
        smbfuse release MOUNTPOINT
-       smbfuse watch [-o OPTION[=VALUE][,…]]… [--json] [--flat] SOURCE
+       smbfuse watch [-o OPTION[=VALUE][,…]]… [--json] [--flat] SOURCE|FOLDER
 
 Mount an SMB share as an ordinary user; `fusermount3 -u MOUNTPOINT` undoes it.
-`watch` mounts nothing: it prints what others change on the share, a line each,
-until it is interrupted (`--flat`: in the folder itself, not below).
+`watch` mounts nothing: it prints what others change on the share, or in a
+FOLDER that is mounted, a line each, until it is interrupted (`--flat`: in the
+folder itself, not below).
 
 SOURCE is //host/share, //host/share/folder, //host for the whole server, or
 smb://[domain;][user@]host[:port]/share/folder.

@@ -1,4 +1,4 @@
-"""The control socket of a mount: one JSON request a line, one JSON answer a line.
+"""The control socket of a mount: one JSON request a line, one JSON answer a line, or a story of many.
 
 A Unix socket of mode 0600 in a folder that is the user's alone, named after the mount point so that it is found without
 a register. Only the same user and root are answered, whatever the file modes say. The mount point itself is never
@@ -15,7 +15,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,16 @@ import trio
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""request -> answer, both JSON objects; never raises."""
+Tell = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Sends a client one more line."""
+Story = Callable[[Tell], Awaitable[None]]
+"""An answer of many lines: runs until it is at its end, or cancelled because its listener has gone. Never raises."""
+Answer = Callable[[Mapping[str, Any]], "Mapping[str, Any] | Story"]
+"""request -> answer, both JSON objects, or a story; never raises."""
 
 _MOST_LINE: Final = 4096  # bytes of a request
 _MOST_CLIENTS: Final = 16
+_MOST_LISTENERS: Final = 16  # to stories
 _PATIENCE_S: Final = 5.0  # for a client to ask and to take its answer
 _BACKLOG: Final = 16
 _CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid; unix(7)
@@ -154,8 +159,28 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+async def follow(path: Path, request: Mapping[str, Any], heard: Callable[[Mapping[str, Any]], None]) -> None:
+    """Send one request and call `heard` with each line of the answer, until there is no more to tell, or no mount.
+
+    Raises: OSError (nobody there), ValueError (no JSON object), what `heard` raises.
+    """
+    async with await trio.open_unix_socket(path) as stream:
+        pending = bytearray()
+        with contextlib.suppress(trio.BrokenResourceError):  # a mount that ends in the middle of a line
+            await stream.send_all(json.dumps(request).encode() + b"\n")
+            async for chunk in stream:
+                pending += chunk
+                *lines, pending = pending.split(b"\n")
+                for line in lines:
+                    told = json.loads(line)
+                    if not isinstance(told, dict):
+                        raise ValueError(f"{path}: no JSON object")
+                    heard(told)
+
+
 async def _accept(listener: trio.socket.SocketType, answer: Answer) -> None:
     clients = trio.CapacityLimiter(_MOST_CLIENTS)
+    listeners = trio.CapacityLimiter(_MOST_LISTENERS)
     async with trio.open_nursery() as nursery:
         while True:
             try:
@@ -164,28 +189,73 @@ async def _accept(listener: trio.socket.SocketType, answer: Answer) -> None:
                 log.debug("control socket: %s", error)  # out of descriptors, say: the next client may have more luck
                 await trio.sleep(0.1)
                 continue
-            nursery.start_soon(_serve_client, client, answer, clients)
+            nursery.start_soon(_serve_client, client, answer, clients, listeners)
 
 
-async def _serve_client(client: trio.socket.SocketType, answer: Answer, clients: trio.CapacityLimiter) -> None:
-    with client, contextlib.suppress(OSError), trio.move_on_after(_PATIENCE_S):
-        async with clients:
-            uid = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
-            if uid not in (0, os.geteuid()):
-                log.warning("user %d asked for the status of this mount, and was refused", uid)
-                return
-            pending = b""
-            while True:
-                while b"\n" not in pending:
-                    chunk = await client.recv(_MOST_LINE)
-                    if not chunk or len(pending) > _MOST_LINE:
-                        return
-                    pending += chunk
-                line, _, pending = pending.partition(b"\n")
-                await _send_all(client, json.dumps(_respond(line, answer), default=str).encode() + b"\n")
+async def _serve_client(
+    client: trio.socket.SocketType, answer: Answer, clients: trio.CapacityLimiter, listeners: trio.CapacityLimiter
+) -> None:
+    with client, contextlib.suppress(OSError):
+        story = None
+        with trio.move_on_after(_PATIENCE_S):
+            async with clients:
+                story = await _answer_lines(client, answer)
+        if story is None:
+            return
+        try:
+            listeners.acquire_nowait()
+        except trio.WouldBlock:
+            await _send(client, {"error": "too many listen already"})
+            return
+        try:
+            await _tell_story(client, story)
+        finally:
+            listeners.release()
 
 
-def _respond(line: bytes, answer: Answer) -> Mapping[str, Any]:
+async def _answer_lines(client: trio.socket.SocketType, answer: Answer) -> Story | None:
+    """Answer a client's requests until it leaves, or asks for a story, which is returned."""
+    uid = _CREDENTIALS.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))[1]
+    if uid not in (0, os.geteuid()):
+        log.warning("user %d asked for the status of this mount, and was refused", uid)
+        return None
+    pending = b""
+    while True:
+        while b"\n" not in pending:
+            chunk = await client.recv(_MOST_LINE)
+            if not chunk or len(pending) > _MOST_LINE:
+                return None
+            pending += chunk
+        line, _, pending = pending.partition(b"\n")
+        response = _respond(line, answer)
+        if callable(response):
+            return response
+        await _send(client, response)
+
+
+async def _tell_story(client: trio.socket.SocketType, story: Story) -> None:
+    """Tell a story for as long as somebody listens. Who is slow to listen is waited for: it is his story alone."""
+    async with trio.open_nursery() as nursery:
+
+        async def tell(line: Mapping[str, Any]) -> None:
+            try:
+                await _send(client, line)
+            except OSError:
+                nursery.cancel_scope.cancel()
+                await trio.lowlevel.checkpoint()
+
+        async def watch_listener() -> None:
+            with contextlib.suppress(OSError):
+                while await client.recv(_MOST_LINE):
+                    pass
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(watch_listener)
+        await story(tell)
+        nursery.cancel_scope.cancel()
+
+
+def _respond(line: bytes, answer: Answer) -> Mapping[str, Any] | Story:
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
@@ -195,7 +265,7 @@ def _respond(line: bytes, answer: Answer) -> Mapping[str, Any]:
     return answer(request)
 
 
-async def _send_all(client: trio.socket.SocketType, data: bytes) -> None:
-    view = memoryview(data)
+async def _send(client: trio.socket.SocketType, line: Mapping[str, Any]) -> None:
+    view = memoryview(json.dumps(line, default=str).encode() + b"\n")
     while view:
         view = view[await client.send(view) :]

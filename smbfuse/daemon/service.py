@@ -24,6 +24,7 @@ from smbfuse.daemon.logind import Logind
 from smbfuse.daemon.notify import Notifier
 from smbfuse.daemon.saving import Saving
 from smbfuse.daemon.sleeping import Sleeping
+from smbfuse.daemon.watching import watch_mounted
 from smbfuse.errors import AuthenticationFailed, Reason, SmbError
 from smbfuse.fuse.mount import FuseMount
 from smbfuse.fuse.pages import PageCache
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 _LAST_ANSWERS_S: Final = 3.0  # for callers that wait for the server when the mount is to end
 _DETACHING_S: Final = 5.0  # for the kernel, when nobody answers it any more
 _FAREWELL_S: Final = 6.0  # for files, tree and login
-_GOODBYES_S: Final = 30.0  # all of these, on a machine that is busy
+GOODBYES_S: Final = 30.0  # all of these, on a machine that is busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class Service:
 
     def _end(self) -> None:
         self._wanted_to_end.set()
-        self._notifier.stopping(self._config.process.flush_timeout_s + _GOODBYES_S)
+        self._notifier.stopping(self._config.process.flush_timeout_s + GOODBYES_S)
         if not self._ready:
             self._everything.cancel()
 
@@ -203,14 +204,16 @@ class Service:
             nursery.cancel_scope.cancel()
         log.info("unmounted source=%s mountpoint=%s", config.target, config.mount.mountpoint)
 
-    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _answer(self, request: Mapping[str, Any]) -> Mapping[str, Any] | control.Story:
         if request.get("request") == "status":
             return {"status": self.status()}
         if request.get("request") == "release" and self._source is not None:
             log.info("released: whoever waits for the server gets an error")
             self._source.release()
             return {"released": True}
-        return {"error": "unknown request; known: status, release"}
+        if request.get("request") == "watch" and self._source is not None:
+            return watch_mounted(self._source, self._config.view.mapping, request)
+        return {"error": "unknown request; known: status, release, watch"}
 
 
 def _share_status(share: Share) -> dict[str, Any]:

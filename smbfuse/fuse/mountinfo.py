@@ -12,6 +12,8 @@ from typing import Final
 FUSE_TYPE: Final = "fuse.smbfuse"
 AUTOFS_TYPE: Final = "autofs"  # waits for somebody to look inside, to be mounted over then
 
+_MOST_SYMLINKS: Final = 40  # as the kernel follows
+
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3})")
 
@@ -47,6 +49,27 @@ def resolve(mountpoint: str) -> str:
     parent, name = os.path.split(absolute)
     path = os.path.join(os.path.realpath(parent), name) if name else os.path.realpath(parent)
     return path if mounted_at(path) is not None else os.path.realpath(path)
+
+
+def containing(path: str) -> tuple[MountEntry, str] | None:
+    """Return the mount that a path leads into, and the path below it; None if it leads into none.
+
+    Symlinks on the way are followed, without touching what is mounted by us: there they are the server's to follow.
+    """
+    ours = {entry.mountpoint: entry for entry in mounts()}
+    left = os.path.abspath(path).split("/")[1:]
+    at = "/"
+    followed = 0
+    while left:
+        at = os.path.join(at, left.pop(0))
+        entry = ours.get(at)
+        if entry is not None and entry.filesystem == FUSE_TYPE:
+            return entry, "/".join(left)
+        if os.path.islink(at) and followed < _MOST_SYMLINKS:
+            followed += 1
+            left = os.path.normpath(os.path.join(os.path.dirname(at), os.readlink(at))).split("/")[1:] + left
+            at = "/"
+    return None
 
 
 def parse_line(line: bytes) -> MountEntry | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from smbfuse.config import View
+from smbfuse.config import NameMapping, View
 from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
@@ -40,12 +40,14 @@ def is_server_root(folder: Folder) -> bool:
     return folder.ino == ROOT_INO and not isinstance(folder, ShareRoot)
 
 
+def names_of(share: Share, mapping: NameMapping) -> Names:
+    """Return how a share spells names."""
+    features = share.features
+    return Names(mapping, case_sensitive=Features.CASE_SENSITIVE in features, posix=Features.POSIX in features)
+
+
 def _share_root(ino: int, parent: Folder | None, key: str, record: bytes, share: Share, view: View) -> ShareRoot:
-    names = Names(
-        view.mapping,
-        case_sensitive=Features.CASE_SENSITIVE in share.features,
-        posix=Features.POSIX in share.features,
-    )
+    names = names_of(share, view.mapping)
     trusts_ids = view.server_inode
     return ShareRoot(ino, parent, key, record, share=share, names=names, trusts_ids=trusts_ids)
 

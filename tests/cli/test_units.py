@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from smbfuse.cli.exits import Exit
+from smbfuse.config import Process
+from smbfuse.daemon import service
 
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
 SERVICES = [UNITS / "smbfuse@.service", UNITS / "user" / "smbfuse@.service"]
@@ -54,6 +56,21 @@ def test_what_will_not_go_away_is_not_tried_again(unit: Path) -> None:
     listed = re.search(r"^RestartPreventExitStatus=(.*)$", unit.read_text(), re.MULTILINE)
     assert listed is not None
     assert {int(code) for code in listed[1].split()} == set(Exit) - PASSING
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.parent.name)
+def test_a_killed_smbfuse_is_started_again_in_the_place_that_nobody_has_uncovered(unit: Path) -> None:
+    text = unit.read_text()
+    assert "Restart=on-failure\n" in text
+    # An empty folder in the place of the share would be believed.
+    assert re.search(r"^Exec\w+=.*umount|auto_unmount", text, re.MULTILINE) is None
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.parent.name)
+def test_there_is_time_to_save_what_was_written(unit: Path) -> None:
+    patience = re.search(r"^TimeoutStopSec=(\d+)$", unit.read_text(), re.MULTILINE)
+    assert patience is not None
+    assert int(patience[1]) >= Process().flush_timeout_s + service.GOODBYES_S
 
 
 def test_the_mount_unit_is_named_after_its_place() -> None:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +183,79 @@ def test_the_runtime_folder_is_made_private(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     control.make_folder(tmp_path / "new")
     assert subprocess.run(["ls", tmp_path / "new"], capture_output=True, check=True).stdout == b""
+
+
+# -- stories
+
+
+class Counting:
+    """Tells numbers as fast as they are heard, and knows how many are told to now."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.last = last
+        self.telling = 0
+
+    def __call__(self, request: Mapping[str, Any]) -> "Mapping[str, Any] | control.Story":
+        return self.count if request.get("request") == "count" else answer(request)
+
+    async def count(self, tell: control.Tell) -> None:
+        self.telling += 1
+        try:
+            number = 0
+            while number != self.last:
+                await tell({"number": number, "padding": "x" * 1000})
+                number += 1
+        finally:
+            self.telling -= 1
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while True:
+            if condition():
+                return
+            await trio.sleep(0.01)
+
+
+async def test_a_story_is_told_to_its_end(path: Path) -> None:
+    heard: list[int] = []
+    async with control.serving(path, Counting(200)):
+        await control.follow(path, {"request": "count"}, lambda line: heard.append(line["number"]))
+    assert heard == list(range(200))
+
+
+async def test_a_story_ends_when_its_listener_leaves(path: Path) -> None:
+    counting = Counting()
+    async with control.serving(path, counting):
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(control.follow, path, {"request": "count"}, lambda line: None)
+            await until(lambda: counting.telling == 3)
+            nursery.cancel_scope.cancel()
+        await until(lambda: not counting.telling)
+
+
+async def test_listeners_who_do_not_listen_hold_up_nobody_and_are_not_many(path: Path) -> None:
+    counting = Counting()
+    async with control.serving(path, counting):
+        streams = []
+        for _ in range(20):
+            stream = await trio.open_unix_socket(path)
+            await stream.send_all(b'{"request": "count"}\n')
+            streams.append(stream)
+        await until(lambda: counting.telling == 16)
+        assert await ask(path, {"request": "status"}) == {"you asked": {"request": "status"}}
+        with trio.fail_after(10):
+            refused = [await stream.receive_some() for stream in streams[16:]]
+        assert refused == [b'{"error": "too many listen already"}\n'] * 4
+        for stream in streams:
+            await stream.aclose()
+        await until(lambda: not counting.telling)
+
+
+async def test_a_mount_that_ends_in_the_middle_of_a_story_ends_it(path: Path) -> None:
+    numbers: list[int] = []
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery, control.serving(path, Counting()):
+            nursery.start_soon(control.follow, path, {"request": "count"}, lambda line: numbers.append(1))
+            await until(lambda: bool(numbers))

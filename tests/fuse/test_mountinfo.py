@@ -49,3 +49,27 @@ def test_a_mount_point_is_resolved_up_to_itself(tmp_path: Path, monkeypatch: pyt
     assert mountinfo.resolve("link/point/") == str(real / "point")
     assert mountinfo.resolve("to-point") == str(real / "point")
     assert mountinfo.resolve("/") == "/"
+
+
+def test_a_path_leads_into_a_mount_also_by_symlinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tmp_path / "real"
+    (real / "point").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "deep").symlink_to(real / "point" / "not" / "there")
+    (tmp_path / "loop").symlink_to("loop")
+    table = tmp_path / "mountinfo"
+    table.write_bytes(PLAIN + b"\n" + OURS.replace(rb"/tmp/a\040b", str(real / "point").encode()) + b"\n")
+    monkeypatch.setattr(mountinfo, "_MOUNTINFO", table)
+    monkeypatch.chdir(tmp_path)
+    for path, below in {
+        "real/point": "",
+        "link/point/": "",
+        "link/point/a/../b c": "b c",
+        "deep/er": "not/there/er",
+        real / "point" / "x" / "y": "x/y",
+    }.items():
+        found = mountinfo.containing(str(path))
+        assert found is not None
+        assert (found[0].mountpoint, found[1]) == (str(real / "point"), below)
+    for elsewhere in ("real", "loop", "loop/point", "/", "/mnt2/x", "real/points", ""):
+        assert mountinfo.containing(elsewhere) is None

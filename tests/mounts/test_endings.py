@@ -1,7 +1,10 @@
 """However a mount is ended, it closes what is open, gives the tree back, logs off, and ends with 0."""
 
+import contextlib
+import errno
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -56,6 +59,11 @@ DIALECTS: Final = [
     pytest.param(({"vers": "2.1"}, SMB2), id="2.1"),
     pytest.param(({"vers": "3.1.1"}, SMB2), id="3.1.1"),
 ]
+BRIEFLY: Final = [
+    pytest.param(({"vers": vers, "flush_timeout": 1}, codes), id=vers)
+    for vers, codes in (("1.0", SMB1), ("2.1", SMB2), ("3.1.1", SMB2))
+]
+SAID: Final = "unmounted while in use"  # to be announced
 
 
 class Watched(NamedTuple):
@@ -89,7 +97,7 @@ def watched(
     """Provide such a mount, of the best dialect unless a test asks for others."""
     options, codes = getattr(request, "param", ({}, SMB2))
     relay = relay_to(samba.port)
-    return Watched(mount(samba, {**options, "port": relay.port}), relay, codes)
+    return Watched(mount(samba, {**options, "port": relay.port}, announced=[SAID]), relay, codes)
 
 
 @pytest.mark.parametrize("end", IDLE)
@@ -102,7 +110,7 @@ def test_an_idle_mount_takes_its_leave(samba: SambaServer, watched: Watched, end
 
 
 @pytest.mark.parametrize("end", IN_USE)
-@pytest.mark.parametrize("watched", DIALECTS, indirect=True)
+@pytest.mark.parametrize("watched", BRIEFLY, indirect=True)
 def test_a_mount_in_use_takes_its_leave_too(samba: SambaServer, watched: Watched, end: Callable[[Mount], None]) -> None:
     (samba.root / "held").write_text("x" * 5_000_000)
     with caller_on(watched.mount) as caller:
@@ -135,17 +143,57 @@ def test_a_lazily_unmounted_mount_lives_until_its_last_file_is_closed(samba: Sam
     watched.took_leave()
 
 
+@pytest.mark.parametrize("watched", DIALECTS, indirect=True)
+def test_who_has_files_open_is_served_until_he_closes_them(samba: SambaServer, watched: Watched) -> None:
+    content = bytes(range(256)) * 20_000
+    (samba.root / "open").write_bytes(content)
+    (samba.root / "closed").write_bytes(content)
+    with caller_on(watched.mount) as caller:
+        caller.open("a", "open")
+        caller.do("os.chdir(point)")
+        watched.mount.process.send_signal(signal.SIGTERM)
+        assert wait_for(lambda: not watched.mount.mounted(), PATIENCE_S), watched.mount.log_text()
+        assert caller.read("a", 256, 4_000_000) == content[:256]
+        with pytest.raises(OSError, match="closed") as refused:
+            caller.do("os.open('closed', os.O_RDONLY)")
+        assert refused.value.errno == errno.ESHUTDOWN
+        assert watched.mount.process.poll() is None
+        caller.close("a")
+        assert watched.mount.process.wait(PATIENCE_S) == 0, watched.mount.log_text()
+    watched.took_leave()
+
+
+@pytest.mark.parametrize("gone", ["paused", "killed"])
+@pytest.mark.parametrize("end", IDLE)
+def test_a_mount_that_nobody_uses_ends_at_once_though_its_server_is_gone(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], end: Callable[[Mount], None], gone: str
+) -> None:
+    server = start_samba()
+    mounted = mount(server)
+    mounted.run("ls", mounted.point)
+    with contextlib.ExitStack() as stack:
+        if gone == "paused":
+            stack.enter_context(server.paused())
+        else:
+            server.kill()
+        began = time.monotonic()
+        end(mounted)
+        assert wait_for(lambda: not mounted.mounted(), PATIENCE_S)
+        assert time.monotonic() - began < PATIENCE_S
+        assert mounted.process.wait(PATIENCE_S) == 0, mounted.log_text()
+
+
 def test_a_mount_ends_in_time_though_its_server_is_silent(
     start_samba: Callable[..., SambaServer], mount: Callable[..., Mount]
 ) -> None:
     server = start_samba()
     (server.root / "never read").write_bytes(bytes(5_000_000))
-    mounted = mount(server)
+    mounted = mount(server, announced=[SAID])
     mounted.run("ls", mounted.point)
     with server.paused(), mounted.start("cat", mounted.point / "never read") as reader:
         assert not wait_for(lambda: reader.poll() is not None, 0.5)
         mounted.process.send_signal(signal.SIGTERM)
-        assert mounted.process.wait(PATIENCE_S + 10) == 0, mounted.log_text()
+        assert mounted.process.wait(2 * PATIENCE_S) == 0, mounted.log_text()  # long before flush_timeout= is over
         assert not mounted.mounted()
         reader.communicate(timeout=10)
         assert reader.returncode != 0
