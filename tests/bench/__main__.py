@@ -18,6 +18,7 @@ from rich.table import Table
 
 from tests.bench.peers import fixed_ports
 from tests.bench.rows import ROWS, Bench, Result
+from tests.bench.trips import DIALECTS, Counted, as_table, count_trips
 from tests.conftest import missing_for_mounts, missing_samba
 from tests.support.commit import commit
 from tests.support.folders import public_folder
@@ -55,11 +56,12 @@ def print_table(console: Console, results: Sequence[Result]) -> None:
             console.print(f"  {note}", markup=False)
 
 
-def write_json(path: Path, results: Sequence[Result]) -> None:
+def write_json(path: Path, results: Sequence[Result], counted: Sequence[Counted] = ()) -> None:
     """Keep the figures with what is needed to compare them later."""
     machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
     rows = [{**dataclasses.asdict(one), "passed": one.passed} for one in results]
     text = {
+        "trips": [one.as_json() for one in counted],
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit(),
         "machine": machine,
@@ -85,7 +87,10 @@ def profiling(installation: Installation, folder: Path) -> Iterator[Installation
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows asked for; 0 if every floor held, 1 if one did not, 3 if nothing can be measured here."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; default: all")
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; default: all. With --trips: words of operations"
+    )
+    parser.add_argument("--trips", action="store_true", help="count round trips and requests instead, by operation")
     parser.add_argument("--vers", action="append", default=[], help="a dialect as vers= names it; may be repeated")
     parser.add_argument("--runs", type=int, default=3, help="repetitions of which the median counts (default: 3)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
@@ -93,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", action="store_true", help="run one row under a profiler instead of judging it")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.rows if name not in ROWS]
-    if unknown:
+    if unknown and not options.trips:
         parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
     for reason in (missing_samba(), missing_for_mounts()):
         if reason is not None:
@@ -105,6 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(samba_server(also_ports=fixed_ports()))
         installation = stack.enter_context(installation_for(user))
+        if options.trips:
+            dialects = options.vers or DIALECTS
+            with samba_server() as own:
+                counted = count_trips(own, user, installation, wanted=options.rows, dialects=dialects)
+            Console(width=None if sys.stdout.isatty() else 240).print(as_table(counted))
+            if options.json:
+                write_json(options.json, (), counted)
+            return 0 if all(one.met for one in counted) else 1
         if options.profile:
             folder = stack.enter_context(public_folder("smbfuse-profile-"))
             installation = stack.enter_context(profiling(installation, folder))
