@@ -272,6 +272,7 @@ class Filesystem:
         Raises: SmbError with ENOTDIR, ESTALE, and as `Share.open_directory`.
         """
         folder = self._nodes.folder(ino)
+        self._speculation.folders.opened(folder)
         snapshot = await self._lookup.connected_shares(folder) if is_server_root(folder) else None
         return await self._directories.open(folder, snapshot)
 

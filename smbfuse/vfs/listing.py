@@ -167,6 +167,12 @@ class Listing:
             if kind is Kind.FILE and 0 < size <= largest:
                 yield shown, size
 
+    def folders(self) -> Iterator[bytes]:
+        """Yield the name of each folder that has come so far."""
+        for shown, record in zip(self._names, self._records, strict=True):
+            if kind_and_size(record)[0] is Kind.DIRECTORY:
+                yield shown
+
     async def _read_pages(self) -> None:
         asked = self.began
         lease = self._leases.ask(self.folder, self._home.share)

@@ -27,6 +27,7 @@ from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES
 from smbfuse.vfs.posix import SpeculationStatistics
 from smbfuse.vfs.sharedfile import SharedFile
+from smbfuse.vfs.walks import FolderWalks
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Speculation:
         self._spawn = spawn
         self._believed = lifetimes.attributes_s > 0 and lifetimes.listing_s > 0
         self._misses = MissedLookups()
+        self.folders = FolderWalks(nodes, directories, lifetimes, spawn)
         self._being_listed: set[int] = set()  # folders
         self._walks: OrderedDict[int, _Walk] = OrderedDict()  # by the folder's inode
         self._held: dict[int, _Held] = {}  # by the file's inode
@@ -91,7 +93,9 @@ class Speculation:
 
     def statistics(self) -> SpeculationStatistics:
         """Return a snapshot of counters."""
-        return SpeculationStatistics(self._listed, self._answered, self._opened, self._taken, len(self._held))
+        return SpeculationStatistics(
+            self._listed, self._answered, self._opened, self._taken, len(self._held), self.folders.listed
+        )
 
     # -- names
 
