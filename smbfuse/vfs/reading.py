@@ -7,7 +7,7 @@ import trio
 from smbfuse.errors import SmbError
 from smbfuse.vfs.blocks import GRAIN, BlockCache
 from smbfuse.vfs.nodes import NodeTable
-from smbfuse.vfs.sharedfile import IN_FLIGHT, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
+from smbfuse.vfs.sharedfile import SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
 
 _UNKNOWN_PAGES = hash(UNKNOWN)
 
@@ -39,7 +39,7 @@ class Reading:
         """Fetch what will be read next, by the looks of it."""
         file = handle.file
         requests = max(1, file.share.limits.in_flight - SPARE_REQUESTS)
-        room = min(self._blocks.room(), min(IN_FLIGHT, requests * file.read_request) - file.data.pending)
+        room = min(self._blocks.room(), min(file.inward.bytes, requests * file.read_request) - file.data.pending)
         for start, stop in handle.readahead.advise(offset, end, file.server_size, max(0, room)):
             _, fresh = file.data.claim(start, stop, file.read_request)
             self._blocks.fetch(fresh, file, ahead=True)

@@ -23,9 +23,9 @@ from smbfuse.vfs.fileblocks import FileBlocks
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.readahead import Readahead
+from smbfuse.vfs.transit import Transit
 from smbfuse.vfs.writeback import Writeback
 
-IN_FLIGHT: Final = 8 << 20  # bytes on their way for one file, each way: 8 requests where they are large
 SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever needs something else
 # Content whose version nobody has told yet: we have written it without a grant, or may have lost it to somebody.
 UNKNOWN: Final = Version(-1, None, None)
@@ -139,6 +139,16 @@ class SharedFile:
         """Held by the one who gives it its times."""
         return trio.Lock()
 
+    @functools.cached_property
+    def inward(self) -> Transit:
+        """What may be on its way here."""
+        return Transit()
+
+    @functools.cached_property
+    def outward(self) -> Transit:
+        """What may be on its way to the server."""
+        return Transit()
+
     @property
     def path(self) -> str:
         return self.owner.path_of(self.node)
@@ -147,7 +157,7 @@ class SharedFile:
     def slots(self) -> int:
         """How many requests of one kind may be under way for this file at once."""
         requests = self.share.limits.in_flight - SPARE_REQUESTS
-        return max(1, min(requests, IN_FLIGHT // self.write_request))
+        return max(1, min(requests, self.outward.bytes // self.write_request))
 
     @property
     def covered(self) -> bool:
@@ -223,8 +233,11 @@ class SharedFile:
         if handle is None:
             raise SmbError(f"{self.path!r} is not open to read")
         with handle as server:
+            began, beside = trio.current_time(), self.data.pending
             # A reconnect may have lowered the limit since the block was claimed.
-            return await server.read(offset, min(length, self.share.limits.read))
+            view = await server.read(offset, min(length, self.share.limits.read))
+        self.inward.answered(length, beside, trio.current_time() - began)
+        return view
 
     async def write(self, offset: int, data: Sequence[Buffer]) -> None:
         """Write all of one run to the server: one request, unless the server takes less than it said.
@@ -236,7 +249,9 @@ class SharedFile:
         with self.writer as server:
             while data:
                 part, rest = _divide(data, self.share.limits.write)
+                began, beside = trio.current_time(), self.writes.sent_bytes
                 written = await server.write(offset, part)
+                self.outward.answered(written, beside, trio.current_time() - began)
                 if written < 1:
                     raise SmbError(f"{self.path!r}: the server took none of the bytes at offset {offset}")
                 offset += written

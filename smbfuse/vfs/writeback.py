@@ -141,6 +141,11 @@ class Writeback:
         sent = max((request.end for request in self._under_way), default=0)
         return max(self._dirty.end, self._refused.end, sent)
 
+    @property
+    def sent_bytes(self) -> int:
+        """Return how many bytes are on their way to the server."""
+        return sum(request.end - request.start for request in self._under_way)
+
     def overlay(self, start: int, end: int) -> list[Piece]:
         """Return what is here of a range, to be laid over the server's bytes in this order."""
         if not self.unsaved:
