@@ -76,7 +76,7 @@ class _Flow:
 
 
 class Relay:
-    """Forward one loopback port to `target`, under control.
+    """Forward one loopback port, of the address `host`, to `target`, under control.
 
     `round_trip_s` is added to each round trip, half of it each way; requests under way together share it.
     `rate` is bytes a second each way, None for no limit. `keep` is how many bytes of each packet are recorded.
@@ -90,8 +90,10 @@ class Relay:
         round_trip_s: float = 0.0,
         rate: float | None = None,
         keep: int = WHOLE,
+        host: str = "127.0.0.1",
     ) -> None:
         self.target = target
+        self.host = host
         self.port = port
         self.round_trip_s = round_trip_s
         self.rate = rate
@@ -117,9 +119,10 @@ class Relay:
         round_trip_s: float = 0.0,
         rate: float | None = None,
         keep: int = WHOLE,
+        host: str = "127.0.0.1",
     ) -> Iterator["Relay"]:
         """Run a relay in a thread of its own; on exit its connections are cut."""
-        relay = cls(target, port=port, round_trip_s=round_trip_s, rate=rate, keep=keep)
+        relay = cls(target, port=port, round_trip_s=round_trip_s, rate=rate, keep=keep, host=host)
         ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         scope = trio.CancelScope()
 
@@ -297,7 +300,7 @@ class Relay:
     async def _listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with trio.socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            await listener.bind(("127.0.0.1", self.port))
+            await listener.bind((self.host, self.port))
             listener.listen(128)
             self.port = listener.getsockname()[1]
             self._listener = listener

@@ -30,6 +30,7 @@ CROSSING: Final = 4  # round trips until what mounting itself has sent is answer
 SETTLE_S: Final = 1.5  # longer than a handle is kept, or an answer believed
 KEPT: Final = 1024  # bytes of each packet: a compound's headers and names
 DIALECTS: Final = ("3.1.1", "1.0")
+HEADINGS: Final = ("operation", "vers", "trips", "target", "", "after idling", "cifs.ko 3.1.1 · SMB1", "requests")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,13 @@ class Counted:
     def met(self) -> bool:
         """Whether the target is reached."""
         return self.trips <= self.target
+
+    def cells(self) -> list[str]:
+        """Return the line of a table: as `HEADINGS`."""
+        idle = "" if self.idle_trips is None else str(self.idle_trips)
+        said = ", ".join(f"{count} {name}" for name, count in self.requests.most_common())
+        verdict = "met" if self.met else "MISSED"
+        return [self.operation, self.vers, str(self.trips), str(self.target), verdict, idle, self.kernel, said]
 
     def as_json(self) -> dict[str, Any]:
         """Return it for the file of figures."""
@@ -152,11 +160,8 @@ def count_trips(
 def as_table(counted: Iterable[Counted]) -> Table:
     """Show the figures as performance figures of the others are shown: one line an operation, the target beside it."""
     table = Table(title="Dependent round trips of one command on a fresh mount", show_lines=False)
-    for heading in ("operation", "vers", "trips", "target", "", "after idling", "cifs.ko 3.1.1 · SMB1", "requests"):
+    for heading in HEADINGS:
         table.add_column(heading)
     for one in counted:
-        verdict = "[green]met[/]" if one.met else "[red]MISSED[/]"
-        idle = "" if one.idle_trips is None else str(one.idle_trips)
-        said = ", ".join(f"{count} {name}" for name, count in one.requests.most_common())
-        table.add_row(one.operation, one.vers, str(one.trips), str(one.target), verdict, idle, one.kernel, said)
+        table.add_row(*one.cells(), style=None if one.met else "red")
     return table
