@@ -22,7 +22,11 @@ KIB: Final = 1024
 
 
 class Failed(Exception):
-    """A client did not do what was asked of it; the message says what."""
+    """A client did not do what was asked of it; the message says what. `figures` are of what it did all the same."""
+
+    def __init__(self, message: str, figures: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.figures = dict(figures or {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from typing import Final
 TIMED: Final = """
 import json, subprocess, sys, time
 began = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+if code:
+    sys.exit(code)  # it has said why
 print(json.dumps({"seconds": time.perf_counter() - began}))
 """
 

@@ -95,11 +95,11 @@ def _rows(measured: Iterable[Measured]) -> Iterator[tuple[Measured, Metric, str,
     for one in measured:
         for metric in one.workload.metrics:
             bars = "; ".join(verdict_text(verdict) for verdict in one.verdicts() if verdict.metric == metric.name)
-            for client in order_of([*one.values, *one.failures]):
-                if client in one.failures:
-                    figure = f"failed: {one.failures[client].splitlines()[-1][:60]}"
-                elif metric.name in one.values[client]:
+            for client in order_of({*one.values, *one.failures}):
+                if metric.name in one.values.get(client, {}):
                     figure = f"{spread(one.values[client][metric.name])} {metric.unit}"
+                elif client in one.failures:
+                    figure = f"failed: {' '.join(one.failures[client].split())[:100]}"
                 else:
                     continue
                 times = ratio(one, metric, client)
@@ -190,7 +190,7 @@ def draw(measured: Sequence[Measured], path: Path) -> None:
     if not compared:
         path.unlink(missing_ok=True)
         return
-    clients = [name for name in order_of(list({name for one in measured for name in one.values})) if name != OURS]
+    clients = [name for name in order_of({name for one in measured for name in one.values}) if name != OURS]
     figure, axes = pyplot.subplots(figsize=(9, 0.9 + 0.16 * len(compared) * (len(clients) + 1)))
     height = 0.8 / max(1, len(clients))
     for place, client in enumerate(clients):

@@ -7,7 +7,7 @@ server's are warm for all: it has just written what is read.
 import contextlib
 import statistics
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -128,7 +128,7 @@ class Measured:
     def median(self, client: str, metric: str) -> float | None:
         """Return the middle of a client's figures; None: there are none."""
         values = self.values.get(client, {}).get(metric)
-        return statistics.median(values) if values and client not in self.failures else None
+        return statistics.median(values) if values else None
 
     def verdicts(self) -> list[Verdict]:
         """Judge every bar."""
@@ -193,7 +193,7 @@ def clients_for(stage: Stage, workload: Workload) -> list[Peer]:
 def measure(stage: Stage, workload: Workload, rounds: int, tell: Callable[[str], None]) -> Measured:
     """Run a workload so many rounds, each client once a round, another one first each time.
 
-    A client that fails is not asked again; why is kept with the figures.
+    A client that fails at all of it is not asked again; why is kept with the figures.
     """
     measured = Measured(workload)
     workload.prepare(stage)
@@ -208,13 +208,19 @@ def measure(stage: Stage, workload: Workload, rounds: int, tell: Callable[[str],
     for number in range(rounds):
         turn = number % len(runs)
         for name, run in runs[turn:] + runs[:turn]:
-            if name in measured.failures:
+            if name in measured.failures and name not in measured.values:
                 continue
             try:
                 figures = run()
-            except (Failed, RuntimeError, AssertionError, OSError, subprocess.SubprocessError) as error:
+            except Failed as error:
+                measured.failures[name] = str(error)
+                tell(f"{workload.name}: {name} failed: {error}")
+                figures = error.figures
+            except (RuntimeError, AssertionError, OSError, subprocess.SubprocessError) as error:
                 measured.failures[name] = str(error).strip()[-300:] or type(error).__name__
                 tell(f"{workload.name}: {name} failed: {measured.failures[name]}")
+                continue
+            if not figures:
                 continue
             measured.add(name, figures)
             tell(f"{workload.name} {number + 1}/{rounds} {name}: " + _shown(figures))
@@ -225,7 +231,7 @@ def _shown(figures: Figures) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def order_of(names: Sequence[str]) -> list[str]:
+def order_of(names: Collection[str]) -> list[str]:
     """Return clients in the order in which tables show them."""
     known = [OURS, *(peer.name for peer in PEERS), SMBCLIENT, MEMORY]
     return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
