@@ -137,7 +137,7 @@ class Filesystem:
         folder = self._nodes.folder(parent)
         node = await self._lookup.find(folder, name)
         if node is None:
-            return Entry(ABSENT, 0, self._lifetimes.names_s, 0.0)
+            return Entry(ABSENT, 0, self._lookup.absence_left_s(folder, name), 0.0)
         if self._lookup.is_respelled(folder, node, name) and renaming():
             return Entry(ABSENT, 0, 0.0, 0.0)
         return self._entries.counted(node)

@@ -164,6 +164,8 @@ class Namespace:
         asked = self._nodes.ask(sent.at)  # newer than all answers on their way
         node = self._lookup.found(place.folder, place.name, place.shown, stat, asked)
         self._note(place, appeared=True)
+        if new and isinstance(node, Folder):
+            self._speculation.new.made(node)
         return node
 
     def removed(self, place: Place) -> None:
@@ -224,6 +226,7 @@ class Namespace:
         number = self._nodes.ask(-math.inf).number
         self._nodes.recent.note(place.folder, place.key, number)
         self._directories.changed(place.folder, place.key, number, appeared=appeared)
+        self._speculation.new.changed(place.folder, place.key)
         if place.folder.aliases is not None:
             place.folder.aliases.pop(place.shown, None)
         self._nodes.doubt(place.folder)

@@ -23,6 +23,7 @@ from smbfuse.vfs.guesses import LARGEST_WINDOW, WINDOW_BYTES, MissedLookups, Sib
 from smbfuse.vfs.inode import Folder, Node, share_root
 from smbfuse.vfs.listing import Listing
 from smbfuse.vfs.names import to_wtf8
+from smbfuse.vfs.newfolders import NewFolders
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES
 from smbfuse.vfs.posix import SpeculationStatistics
@@ -81,6 +82,7 @@ class Speculation:
         self._believed = lifetimes.attributes_s > 0 and lifetimes.listing_s > 0
         self._misses = MissedLookups()
         self.folders = FolderWalks(nodes, directories, lifetimes, spawn)
+        self.new = NewFolders(nodes, directories, lifetimes, spawn)
         self._being_listed: set[int] = set()  # folders
         self._walks: OrderedDict[int, _Walk] = OrderedDict()  # by the folder's inode
         self._held: dict[int, _Held] = {}  # by the file's inode
