@@ -210,6 +210,19 @@ class OpenDirectories:
         finally:
             self._leave(listing)
 
+    async def list_anew(self, folder: Folder, most: int) -> Listing | None:
+        """List a folder, which the caller has pinned, whatever is known of it; None: it has more than `most` entries.
+
+        Raises: as `Share.open_directory`.
+        """
+        listing = self._begin(folder, anew=True)
+        try:
+            while len(listing) <= most and await listing.reach(len(listing)):
+                pass
+            return listing if listing.done else None
+        finally:
+            self._leave(listing)
+
     def release(self, fh: int) -> None:
         """Close an open folder. Waits for nothing."""
         handle = self._handles.pop(fh, None)
@@ -243,9 +256,9 @@ class OpenDirectories:
 
     # -- listings
 
-    def _begin(self, folder: Folder) -> Listing:
+    def _begin(self, folder: Folder, *, anew: bool = False) -> Listing:
         self.leases.used(folder)
-        listing = self.known(folder)
+        listing = None if anew else self.known(folder)
         if listing is None and not self._source.reachable:
             listing = self._last_whole(folder)
         if listing is not None and not listing.outgrown:

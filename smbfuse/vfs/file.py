@@ -56,7 +56,7 @@ class OpenFiles:
         self._readahead = min(cache.readahead, cache.size // 4) if self._cached else 0
         self._kernel = kernel
         self._table = FileTable(nodes, blocks, cache, lifetimes, kernel, spawn)
-        self._reading = Reading(nodes, blocks)
+        self._reading = Reading(nodes, blocks, lifetimes, spawn)
         self._writing = Writing(nodes, self._table, cache)
         self.told = Told(nodes) if self._loose else None
         self._handles: dict[int, Handle] = {}

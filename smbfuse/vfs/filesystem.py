@@ -137,7 +137,7 @@ class Filesystem:
         folder = self._nodes.folder(parent)
         node = await self._lookup.find(folder, name)
         if node is None:
-            return Entry(ABSENT, 0, self._lifetimes.names_s, 0.0)
+            return Entry(ABSENT, 0, self._lookup.absence_left_s(folder, name), 0.0)
         if self._lookup.is_respelled(folder, node, name) and renaming():
             return Entry(ABSENT, 0, 0.0, 0.0)
         return self._entries.counted(node)
@@ -272,6 +272,7 @@ class Filesystem:
         Raises: SmbError with ENOTDIR, ESTALE, and as `Share.open_directory`.
         """
         folder = self._nodes.folder(ino)
+        self._speculation.folders.opened(folder)
         snapshot = await self._lookup.connected_shares(folder) if is_server_root(folder) else None
         return await self._directories.open(folder, snapshot)
 

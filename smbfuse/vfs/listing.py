@@ -13,7 +13,7 @@ import trio
 
 from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import DirEntry, GrantHolder, Kind, OpenDirectory
-from smbfuse.vfs.attrs import AbsentNames, Asked, kind_and_size, pack, unpack
+from smbfuse.vfs.attrs import AbsentNames, Asked, kind_and_size, name_of, pack, unpack
 from smbfuse.vfs.folderleases import FolderLeases
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.names import is_plain, to_wtf8
@@ -166,6 +166,16 @@ class Listing:
             kind, size = kind_and_size(record)
             if kind is Kind.FILE and 0 < size <= largest:
                 yield shown, size
+
+    def keys(self) -> Iterator[str]:
+        """Yield the folded name of each entry that has come so far."""
+        return map(self._home.names.key, map(name_of, self._records))
+
+    def folders(self) -> Iterator[bytes]:
+        """Yield the name of each folder that has come so far."""
+        for shown, record in zip(self._names, self._records, strict=True):
+            if kind_and_size(record)[0] is Kind.DIRECTORY:
+                yield shown
 
     async def _read_pages(self) -> None:
         asked = self.began

@@ -156,6 +156,9 @@ class Lookup:
         if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):
             self.hits += 1
             return None
+        if self._is_lacking(folder, home, spellings, name):
+            self.hits += 1
+            return None
         node = self._speculation.recall(folder, name)
         if node is not None and node.ino not in self._nodes.contested:
             self.hits += 1
@@ -235,6 +238,27 @@ class Lookup:
     def _is_absent(self, folder: Folder, key: str, shown: bytes) -> bool:
         asked = self._absent.asked(folder.ino, key, shown)
         return asked is not None and self._lifetimes.name_left(asked.at, trio.current_time()) > 0
+
+    def _is_lacking(self, folder: Folder, home: ShareRoot, spellings: Sequence[str], shown: bytes) -> bool:
+        """Tell whether a name is missing in a folder that was made here; then that is remembered."""
+        lacking: list[tuple[str, Asked]] = []
+        for spelling in spellings:
+            key = home.names.key(spelling)
+            asked = self._speculation.new.lacks(folder, key, shown)
+            if asked is None:
+                return False
+            lacking.append((key, asked))
+        for key, asked in lacking:
+            self._absent.note(folder.ino, key, shown, asked)
+        return bool(lacking)
+
+    def absence_left_s(self, folder: Folder, name: bytes) -> float:
+        """Return for how many seconds it may be believed that a name is missing, which `find` has just said."""
+        if is_server_root(folder):
+            return self._lifetimes.names_s
+        names, now = share_root(folder).names, trio.current_time()
+        asked = [self._absent.asked(folder.ino, names.key(spelling), name) for spelling in self.spellings(folder, name)]
+        return min((self._lifetimes.name_left(one.at, now) for one in asked if one is not None), default=0.0)
 
     async def _find_share(self, root: Folder, name: bytes) -> Node | None:
         text = from_wtf8(name)

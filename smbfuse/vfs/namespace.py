@@ -164,6 +164,8 @@ class Namespace:
         asked = self._nodes.ask(sent.at)  # newer than all answers on their way
         node = self._lookup.found(place.folder, place.name, place.shown, stat, asked)
         self._note(place, appeared=True)
+        if new and isinstance(node, Folder):
+            self._speculation.new.made(node)
         return node
 
     def removed(self, place: Place) -> None:
@@ -226,6 +228,7 @@ class Namespace:
         self._nodes.recent.echoes.note((place.folder.ino, place.key))
         self._nodes.recent.echoes.note(place.folder.ino)
         self._directories.changed(place.folder, place.key, number, appeared=appeared)
+        self._speculation.new.changed(place.folder, place.key)
         if place.folder.aliases is not None:
             place.folder.aliases.pop(place.shown, None)
         self._nodes.doubt(place.folder)

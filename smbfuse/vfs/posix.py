@@ -128,6 +128,7 @@ class SpeculationStatistics:
     opened: int  # files opened ahead of need
     taken: int  # … that a program then opened
     held: int  # … that wait for one now
+    folders: int  # folders listed ahead of programs that go from one to the next
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,20 @@
 """Reads that one block in memory does not answer: what is fetched for them, and what is laid over it."""
 
 import errno as posix
+import logging
 from typing import Final
 
 import trio
 
 from smbfuse.errors import SmbError
-from smbfuse.vfs.blocks import GRAIN, BlockCache
+from smbfuse.vfs.attrs import Lifetimes
+from smbfuse.vfs.blocks import GRAIN, BlockCache, Spawn
+from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.sharedfile import IN_FLIGHT, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
+
+log = logging.getLogger(__name__)
 
 MOST_AHEAD: Final = 16  # requests for one file, of the size that the link carries well: others want to read too
 _UNKNOWN_PAGES = hash(UNKNOWN)
@@ -17,9 +23,12 @@ _UNKNOWN_PAGES = hash(UNKNOWN)
 class Reading:
     """Joins open files to the block cache and their read-ahead."""
 
-    def __init__(self, nodes: NodeTable, blocks: BlockCache) -> None:
+    def __init__(self, nodes: NodeTable, blocks: BlockCache, lifetimes: Lifetimes, spawn: Spawn) -> None:
         self._nodes = nodes
         self._blocks = blocks
+        self._lifetimes = lifetimes
+        self._spawn = spawn
+        self._renewing: set[int] = set()  # inodes whose attributes are being asked for
 
     async def missing(self, handle: Handle, offset: int, end: int) -> memoryview | bytes:
         """Read what is not, or not all, in one block."""
@@ -48,6 +57,30 @@ class Reading:
         for start, stop in handle.readahead.advise(offset, end, file.server_size, max(0, room)):
             _, fresh = file.data.claim(start, stop, file.read_request)
             self._blocks.fetch(fresh, file, ahead=True)
+            self._renew_soon(file.node)
+
+    def _renew_soon(self, node: Node) -> None:
+        """Ask for the attributes of a file that is read on and on, before they are no longer good.
+
+        The kernel asks for them as often as it may believe them, and reads nothing until it has an answer.
+        """
+        lifetime_s = self._lifetimes.attributes_s
+        if node.ino in self._renewing or not lifetime_s:
+            return
+        if self._lifetimes.left(node.asked.at, trio.current_time()) < lifetime_s / 2:
+            self._renewing.add(node.ino)
+            self._nodes.pin(node)
+            self._spawn(self._renew, node)
+
+    async def _renew(self, node: Node) -> None:
+        try:
+            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
+            self._nodes.refresh(node, stat, asked)
+        except SmbError as error:
+            log.debug("file=%r may have gone: %s", node.name, error)
+        finally:
+            self._renewing.discard(node.ino)
+            self._nodes.unpin(node)
 
     async def over(self, handle: Handle, offset: int, end: int) -> memoryview | bytes:
         """Read while there are bytes that are not on the server yet: they are laid over what the server has.

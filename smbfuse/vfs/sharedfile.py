@@ -25,7 +25,7 @@ from smbfuse.vfs.inode import Node
 from smbfuse.vfs.readahead import Readahead
 from smbfuse.vfs.writeback import Writeback
 
-IN_FLIGHT: Final = 8 << 20  # bytes on their way for one file, each way: 8 requests where they are large
+IN_FLIGHT: Final = 16 << 20  # bytes on their way for one file, each way, where the link carries so much
 SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever needs something else
 # Content whose version nobody has told yet: we have written it without a grant, or may have lost it to somebody.
 UNKNOWN: Final = Version(-1, None, None)

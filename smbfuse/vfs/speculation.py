@@ -23,10 +23,12 @@ from smbfuse.vfs.guesses import LARGEST_WINDOW, WINDOW_BYTES, MissedLookups, Sib
 from smbfuse.vfs.inode import Folder, Node, share_root
 from smbfuse.vfs.listing import Listing
 from smbfuse.vfs.names import to_wtf8
+from smbfuse.vfs.newfolders import NewFolders
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.opening import FIRST_BYTES
 from smbfuse.vfs.posix import SpeculationStatistics
 from smbfuse.vfs.sharedfile import SharedFile
+from smbfuse.vfs.walks import FolderWalks
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class Speculation:
         self._spawn = spawn
         self._believed = lifetimes.attributes_s > 0 and lifetimes.listing_s > 0
         self._misses = MissedLookups()
+        self.folders = FolderWalks(nodes, directories, lifetimes, spawn)
+        self.new = NewFolders(nodes, directories, lifetimes, spawn)
         self._being_listed: set[int] = set()  # folders
         self._walks: OrderedDict[int, _Walk] = OrderedDict()  # by the folder's inode
         self._held: dict[int, _Held] = {}  # by the file's inode
@@ -91,7 +95,9 @@ class Speculation:
 
     def statistics(self) -> SpeculationStatistics:
         """Return a snapshot of counters."""
-        return SpeculationStatistics(self._listed, self._answered, self._opened, self._taken, len(self._held))
+        return SpeculationStatistics(
+            self._listed, self._answered, self._opened, self._taken, len(self._held), self.folders.listed
+        )
 
     # -- names
 

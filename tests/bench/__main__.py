@@ -1,14 +1,13 @@
-"""`./dev bench` and `./dev profile`: run the rows, print a table, keep the figures as JSON, fail below a floor."""
+"""`./dev bench` and `./dev profile`: speed beside the others, round trips, and rows with floors; tables and figures."""
 
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import json
-import os
-import platform
 import pstats
+import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,14 +15,20 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench.clients import Ours
 from tests.bench.peers import fixed_ports
+from tests.bench.report import PAGE, as_json, figures_table, publish
 from tests.bench.rows import ROWS, Bench, Result
+from tests.bench.transfers import TRANSFERS
+from tests.bench.trees import TREES
+from tests.bench.trips import DIALECTS, Counted, as_table, count_trips
+from tests.bench.workload import Measured, Stage, measure
 from tests.conftest import missing_for_mounts, missing_samba
-from tests.support.commit import commit
 from tests.support.folders import public_folder
 from tests.support.samba import samba_server
 from tests.support.users import Installation, installation_for, ordinary_user
 
+WORKLOADS: Final = {workload.name: workload for workload in (*TRANSFERS, *TREES)}
 PROFILED_FUNCTIONS: Final = 30
 
 # Each mount of a profiled row leaves one profile in the folder that PROFILE names.
@@ -55,19 +60,6 @@ def print_table(console: Console, results: Sequence[Result]) -> None:
             console.print(f"  {note}", markup=False)
 
 
-def write_json(path: Path, results: Sequence[Result]) -> None:
-    """Keep the figures with what is needed to compare them later."""
-    machine = {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-    rows = [{**dataclasses.asdict(one), "passed": one.passed} for one in results]
-    text = {
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "commit": commit(),
-        "machine": machine,
-        "rows": rows,
-    }
-    path.write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
-
-
 @contextlib.contextmanager
 def profiling(installation: Installation, folder: Path) -> Iterator[Installation]:
     """Provide an installation whose mounts leave their profiles in `folder`; print them together at the end."""
@@ -82,42 +74,116 @@ def profiling(installation: Installation, folder: Path) -> Iterator[Installation
         pstats.Stats(*dumps).sort_stats("tottime").print_stats(PROFILED_FUNCTIONS)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the rows asked for; 0 if every floor held, 1 if one did not, 3 if nothing can be measured here."""
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return what was asked for; ends the program where that is nonsense."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; default: all")
+    named = f"{', '.join([*ROWS, *WORKLOADS])}; default: all, and the round trips. With --trips: words of operations"
+    parser.add_argument("rows", nargs="*", metavar="NAME", help=named)
+    parser.add_argument(
+        "--trips", action="store_true", help="count round trips and requests by operation, nothing else"
+    )
     parser.add_argument("--vers", action="append", default=[], help="a dialect as vers= names it; may be repeated")
-    parser.add_argument("--runs", type=int, default=3, help="repetitions of which the median counts (default: 3)")
+    parser.add_argument("--rounds", "--runs", type=int, default=5, help="of which the median counts (default: 5)")
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
+    parser.add_argument("--full", action="store_true", help="the full 5 GiB where memory is measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures")
-    parser.add_argument("--profile", action="store_true", help="run one row under a profiler instead of judging it")
+    parser.add_argument("--publish", action="store_true", help=f"write {PAGE.name}, its picture and its figures")
+    parser.add_argument("--profile", action="store_true", help="run one of them under a profiler instead")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.rows if name not in ROWS]
-    if unknown:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    unknown = [name for name in options.rows if name not in ROWS and name not in WORKLOADS]
+    if unknown and not options.trips:
+        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join([*ROWS, *WORKLOADS])}")
+    if options.rounds < 1:
+        parser.error("at least one round")
+    return options
+
+
+def run_rows(bench: Bench, names: Sequence[str], dialects: Sequence[str], console: Console) -> list[Result]:
+    """Measure the rows that have floors."""
+    results = []
+    for name in names:
+        for vers in dialects or ["", *(["1.0"] if name == "find" else [])]:
+            console.print(f"measuring {name} {vers}".rstrip(), style="dim")
+            results.append(ROWS[name](bench, {"vers": vers} if vers else {}))
+    return results
+
+
+def profile(stage: Stage, name: str) -> None:
+    """Run one workload once, on smbfuse alone."""
+    workload = WORKLOADS[name]
+    workload.prepare(stage)
+    workload.run(stage, Ours(stage.installation, workload.options), workload)
+
+
+def compile_ahead(installation: Installation) -> None:
+    """Have the package's modules compiled, as an installed package's are: the user that mounts may not do it."""
+    where = [installation.interpreter, "-c", "import smbfuse; print(smbfuse.__path__[0])"]
+    environment = dict(installation.environment)
+    folder = subprocess.run(where, env=environment, cwd="/", check=True, capture_output=True, text=True, timeout=60)
+    command = [installation.interpreter, "-m", "compileall", "-q", folder.stdout.strip()]
+    subprocess.run(command, env=environment, cwd="/", check=False, capture_output=True, timeout=120)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 0 if every floor, bar and target held, 1 if one did not, 3 if nothing can be measured."""
+    options = parsed(arguments)
     for reason in (missing_samba(), missing_for_mounts()):
         if reason is not None:
             print(f"Nothing can be measured here: {reason}.", file=sys.stderr)
             return 3
-    console = Console(width=None if sys.stdout.isatty() else 140)  # a log is as wide as its longest row
+    console = Console(width=None if sys.stdout.isatty() else 200)  # a log is as wide as its longest row
     user = ordinary_user()
+    everything = not options.rows and not options.trips and not options.profile
     results: list[Result] = []
+    measured: list[Measured] = []
+    counted: list[Counted] = []
+
+    def tell(text: str) -> None:
+        console.print(text, style="dim", markup=False, highlight=False)
+
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(samba_server(also_ports=fixed_ports()))
+        user.owns(server.root)
         installation = stack.enter_context(installation_for(user))
+        compile_ahead(installation)
         if options.profile:
             folder = stack.enter_context(public_folder("smbfuse-profile-"))
             installation = stack.enter_context(profiling(installation, folder))
-        bench = Bench(server, user, installation, 1 if options.profile else options.runs, options.quick)
-        for name in options.rows or ROWS:
-            for vers in options.vers or ["", *(["1.0"] if name == "find" else [])]:
-                console.print(f"measuring {name} {vers}".rstrip(), style="dim")
-                results.append(ROWS[name](bench, {"vers": vers} if vers else {}))
-    if not options.profile:
+        local = user.owns(stack.enter_context(public_folder("smbfuse-bench-")))
+        stage = Stage(server, user, installation, options.quick, options.full, local, itertools.count())
+        if not options.trips:
+            names = [name for name in ROWS if everything or name in options.rows]
+            bench = Bench(server, user, installation, 1 if options.profile else options.rounds, options.quick)
+            results = run_rows(bench, names, options.vers, console)
+            for name in [name for name in WORKLOADS if everything or name in options.rows]:
+                if options.profile:
+                    profile(stage, name)
+                else:
+                    measured.append(measure(stage, WORKLOADS[name], options.rounds, tell))
+        if options.trips or everything:
+            own = stack.enter_context(samba_server())
+            dialects = options.vers or DIALECTS
+            wanted = options.rows if options.trips else ()
+            counted = count_trips(own, user, installation, wanted=wanted, dialects=dialects, tell=tell)
+        settings = {"rounds": options.rounds, "quick": options.quick, "full": options.full}
+        figures = as_json(measured, counted, server, settings)
+        figures["rows"] = [{**dataclasses.asdict(one), "passed": one.passed} for one in results]
+    if options.profile:
+        return 0
+    if results:
         print_table(console, results)
-        if options.json:
-            write_json(options.json, results)
-    return 0 if options.profile or all(one.passed for one in results) else 1
+    if measured:
+        console.print(figures_table(measured))
+        for line in figures["absent"]:
+            console.print(line, markup=False)
+    if counted:
+        console.print(as_table(counted))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if options.publish:
+        publish(figures, measured, counted)
+    missed = [verdict for one in measured for verdict in one.verdicts() if verdict.met is False]
+    return 0 if all(one.passed for one in results) and all(one.met for one in counted) and not missed else 1
 
 
 if __name__ == "__main__":

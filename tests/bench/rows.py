@@ -155,7 +155,6 @@ def small_files(bench: Bench, options: Options) -> Result:
             theirs[peer.name] = []
         else:
             notes.append(f"absent: {absent}")
-    notes.append("absent: gvfs needs a desktop's session bus")
     for _ in range(bench.runs):
         with bench.mount(options) as mount:
             ours.append(rate(mount, mount.point))

@@ -56,7 +56,7 @@ async def test_a_large_file_is_read_in_large_requests_several_in_flight(mount: M
     mounted = await mount(share)
     await mounted.read_all("f")
     assert len(share.reads) < 75
-    assert 8 <= share.most_in_flight <= 10
+    assert 8 <= share.most_in_flight <= 18
 
 
 async def test_reading_ahead_leaves_room_in_a_narrow_window(mount: Mount) -> None:
