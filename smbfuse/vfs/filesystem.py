@@ -15,15 +15,16 @@ import trio
 
 from smbfuse.config import Cache, View
 from smbfuse.errors import SmbError
-from smbfuse.share import FileStat, Kind, Share, ShareSource, Space
+from smbfuse.share import Kind, Share, ShareSource, Space
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import BlockCache
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.changes import Changes
+from smbfuse.vfs.consequences import Consequences
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.entries import Entries
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.inode import Folder, Node, ShareRoot
+from smbfuse.vfs.inode import ShareRoot
 from smbfuse.vfs.lookup import Lookup, is_server_root, make_root
 from smbfuse.vfs.mfsymlinks import MfSymlinkSource
 from smbfuse.vfs.modes import allowed
@@ -99,10 +100,11 @@ class Filesystem:
 
     async def _start(self) -> None:
         absent, lifetimes, spawn = self._absent, self._lifetimes, self._spawn
-        self._nodes = nodes = NodeTable(await make_root(self._source, self._view), self)
-        self._files = OpenFiles(nodes, self._blocks, self._cache, lifetimes, spawn, self._kernel)
+        hears = Consequences(self._blocks, self._kernel)
+        self._nodes = hears.nodes = nodes = NodeTable(await make_root(self._source, self._view), hears)
+        self._files = hears.files = OpenFiles(nodes, self._blocks, self._cache, lifetimes, spawn, self._kernel)
         self._entries = Entries(nodes, self._files, self._view, lifetimes)
-        self._directories = directories = OpenDirectories(
+        self._directories = hears.directories = directories = OpenDirectories(
             nodes, absent, lifetimes, self._cache.close_timeout_s, spawn, self._entries.of, self._source
         )
         self._speculation = Speculation(nodes, directories, self._files, self._blocks, lifetimes, spawn)
@@ -111,7 +113,7 @@ class Filesystem:
             self._source, self._view, nodes, absent, lifetimes, directories, self._speculation, remote.watch
         )
         names = Namespace(nodes, absent, self._files, directories, self._lookup, self._speculation)
-        self._removal = Removal(self._source, nodes, names, self._files, directories, spawn)
+        self._removal = hears.removal = Removal(self._source, nodes, names, self._files, directories, spawn)
         self._attributes = AttributeChanges(nodes, self._files, self._lookup, self._view)
         self._changes = Changes(nodes, names, self._files, self._removal, self._attributes, self._view, spawn)
         self._xattrs = ExtendedAttributes(nodes, self._view, self.getattr, self._attributes.apply)
@@ -375,25 +377,6 @@ class Filesystem:
             speculation=self._speculation.statistics(),
             shares=tuple(share.name for share in self._source.connected()),
         )
-
-    # -- what the node table finds out
-
-    def content_changed(self, node: Node, stat: FileStat) -> None:
-        """Let go of what was kept of a file's former content."""
-        self._files.content_changed(node, stat)
-
-    def name_gone(self, folder: Folder, key: str, shown: Collection[bytes]) -> None:
-        """Let the kernel ask again for a name, and us."""
-        self._directories.doubt(folder, key, self._nodes.ask(-math.inf).number)
-        for spelling in shown:
-            self._kernel.invalidate_entry(folder.ino, spelling)
-
-    def node_gone(self, ino: int) -> None:
-        """Let go of what was kept under a number: it may be another file's soon."""
-        self._blocks.drop(ino)
-        self._removal.node_gone(ino)
-        if self._files.told is not None:
-            self._files.told.forget(ino)
 
     # -- inside
 
