@@ -188,7 +188,13 @@ class Service:
                 await mount.serve(task_status=task_status)
                 nursery.cancel_scope.cancel()
 
+            async def save_what_is_left() -> None:
+                # A killed program leaves bytes that nobody waits for. If they are given up, that is to be told.
+                await mount.gone()
+                await self._saving.save(filesystem)
+
             await nursery.start(serve)
+            nursery.start_soon(save_what_is_left)
             self._ready = True
             self._since_s = time.monotonic()
             log.info("mounted source=%s mountpoint=%s", config.target, config.mount.mountpoint)
