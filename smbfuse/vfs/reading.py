@@ -8,9 +8,8 @@ import trio
 from smbfuse.errors import SmbError
 from smbfuse.vfs.blocks import GRAIN, BlockCache
 from smbfuse.vfs.nodes import NodeTable
-from smbfuse.vfs.sharedfile import IN_FLIGHT, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
+from smbfuse.vfs.sharedfile import IN_FLIGHT, MOST_AHEAD, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
 
-MOST_AHEAD: Final = 16  # requests for one file, of the size that the link carries well: others want to read too
 _UNKNOWN_PAGES = hash(UNKNOWN)
 
 
