@@ -95,6 +95,7 @@ class Service:
             "mountpoint": self._config.mount.mountpoint,
             "source": str(self._config.target),
             "pid": os.getpid(),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "version": self._surroundings.version,
             "mounted_s": round(time.monotonic() - self._since_s, 1),
             "ending": self._wanted_to_end.is_set(),
