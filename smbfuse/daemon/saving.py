@@ -25,31 +25,34 @@ class Saving:
     def __init__(self, patience_s: float) -> None:
         self.aborted = False
         self._patience_s = patience_s  # from the first time on
-        self._scope = trio.CancelScope(shield=True)
+        self._deadline = math.inf
+        self._scopes: set[trio.CancelScope] = set()  # of who saves now
         self._unsaved: Sequence[Unsaved] = ()
 
     async def save(self, filesystem: Filesystem) -> None:
         """Write everything out, for as long as there is time; not cancelled with its caller, but by `abort`."""
-        self.begin()
-        with self._scope:
-            self._unsaved = await filesystem.drain(self._scope.deadline)
-        if self._scope.cancelled_caught:
+        scope = trio.CancelScope(shield=True, deadline=self.begin())
+        self._scopes.add(scope)
+        with scope:
+            self._unsaved = await filesystem.drain(self._deadline)
+        self._scopes.discard(scope)
+        if scope.cancelled_caught:
             # No time is left for the server; what is not there is to be known all the same.
             with trio.CancelScope(shield=True):
                 self._unsaved = await filesystem.drain(trio.current_time())
-        # A scope serves once.
-        self._scope = trio.CancelScope(shield=True, deadline=self._scope.deadline)
 
     def begin(self) -> float:
         """Return until when there is time; it runs from the first time that somebody asks."""
-        if self._scope.deadline == math.inf:
-            self._scope.deadline = trio.current_time() + self._patience_s
-        return self._scope.deadline
+        if self._deadline == math.inf:
+            self._deadline = trio.current_time() + self._patience_s
+        return self._deadline
 
     def abort(self) -> None:
         """Wait for the server no longer."""
         self.aborted = True
-        self._scope.deadline = min(self._scope.deadline, trio.current_time())
+        self._deadline = min(self._deadline, trio.current_time())
+        for scope in self._scopes:
+            scope.deadline = self._deadline
 
     def settle(self) -> None:
         """Tell the log what is not on the server.  Raises: UnsavedData if there is any, Aborted if it was."""

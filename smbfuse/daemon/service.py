@@ -95,6 +95,7 @@ class Service:
             "mountpoint": self._config.mount.mountpoint,
             "source": str(self._config.target),
             "pid": os.getpid(),
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "version": self._surroundings.version,
             "mounted_s": round(time.monotonic() - self._since_s, 1),
             "ending": self._wanted_to_end.is_set(),
@@ -188,7 +189,13 @@ class Service:
                 await mount.serve(task_status=task_status)
                 nursery.cancel_scope.cancel()
 
+            async def save_what_is_left() -> None:
+                # A killed program leaves bytes that nobody waits for. If they are given up, that is to be told.
+                await mount.gone()
+                await self._saving.save(filesystem)
+
             await nursery.start(serve)
+            nursery.start_soon(save_what_is_left)
             self._ready = True
             self._since_s = time.monotonic()
             log.info("mounted source=%s mountpoint=%s", config.target, config.mount.mountpoint)

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 QUEUED_S: Final = 0.25  # how much of the link's time may be on its way
 FIRST_WINDOW: Final = 128 * 1024  # bytes, until something is measured: a second of 1 Mbit/s
-LEAST_REQUEST: Final = 64 * 1024  # bytes: one credit, and half a second of 1 Mbit/s
+LEAST_REQUEST: Final = 32 * 1024  # bytes: a quarter of a second of 1 Mbit/s
 PERIOD_S: Final = 4.0  # the best of this one and of the last one counts
 
 
@@ -48,7 +48,7 @@ class Flow:
         self.now = 0.0
         self.in_flight = 0  # bytes
         self.window = FIRST_WINDOW  # bytes
-        self.request = FIRST_WINDOW  # bytes of one request: a quarter of the window, rounded down to a power of two
+        self.request = FIRST_WINDOW // 4  # bytes of one request: a quarter of the window, rounded down to a power of two
         self.round_trip_s = math.inf  # the shortest
         self._moved = 0
         self._best = 0.0  # bytes a second, in this period

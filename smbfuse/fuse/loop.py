@@ -34,15 +34,22 @@ import trio
 T = TypeVar("T")
 
 
-def install() -> None:
-    """Put the stand-in in place. Before `pyfuse3.main()`; doing it twice changes nothing."""
-    pyfuse3.trio = _Trio()  # type: ignore[attr-defined]  # the seam that pyfuse3.asyncio uses
+def install() -> Lowlevel:
+    """Put the stand-in in place, before `pyfuse3.main()`; return what waits for requests."""
+    stand_in = _Trio()
+    pyfuse3.trio = stand_in  # type: ignore[attr-defined]  # the seam that pyfuse3.asyncio uses
+    return stand_in.lowlevel
 
 
 class Lowlevel:
-    """`trio.lowlevel`, with a `wait_readable` that asks again. One for each session, which has one descriptor."""
+    """`trio.lowlevel`, with a `wait_readable` that asks again. One for each session, which has one descriptor.
+
+    `gone` is set when the kernel has let go of the session: nothing more will come. pyfuse3 says so only when the last
+    handler has ended, and that may wait for a server.
+    """
 
     def __init__(self) -> None:
+        self.gone = trio.Event()
         self._descriptor = -1
         self._question = select.poll()
 
@@ -56,15 +63,21 @@ class Lowlevel:
             self._question = select.poll()
             self._question.register(descriptor, select.POLLIN)
             self._descriptor = descriptor
-        if self._question.poll(0):
+        if self._is_readable():
             # The next request is here already: giving others their turn costs less than having epoll say so.
             await trio.lowlevel.checkpoint()
-            if self._question.poll(0):
+            if self._is_readable():
                 return
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            if self._question.poll(0):
+            if self._is_readable():
                 return
+
+    def _is_readable(self) -> bool:
+        events = self._question.poll(0)
+        if events and events[0][1] & select.POLLERR:
+            self.gone.set()
+        return bool(events)
 
 
 class Turn(AbstractAsyncContextManager[None]):

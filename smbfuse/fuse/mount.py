@@ -74,10 +74,11 @@ class FuseMount:
         self._operations = handlers(filesystem, patience_s=60 + 10 * timeo_s, writeback=writeback)
         self._options = kernel_options(options, source)
         self._device: tuple[int, int] | None = None
+        self._lowlevel: loop.Lowlevel
 
     def attach(self) -> None:
         """Mount. From now on callers wait until `serve` runs.  Raises: SmbError with what libfuse had to say."""
-        loop.install()
+        self._lowlevel = loop.install()
         logging.getLogger("pyfuse3").addFilter(_is_worth_a_word)
         with _captured_stderr() as complaints:
             try:
@@ -100,6 +101,10 @@ class FuseMount:
     def gate(self) -> Gate:
         """Who is let in, and who is inside."""
         return self._operations.gate
+
+    async def gone(self) -> None:
+        """Return when the kernel has let go of the mount; handlers may be under way, and `serve` waits for them."""
+        await self._lowlevel.gone.wait()
 
     async def detach(self, *, lazily: bool = True) -> None:
         """Undo the mount if it is still there; `lazily` also while it is in use: who is inside stays inside."""

@@ -282,10 +282,11 @@ class FileTable:
         """
         if ending and self._given_up is None:
             self._given_up = []
-        with trio.move_on_at(deadline):
-            async with trio.open_nursery() as nursery:
-                for file in self.all():
-                    nursery.start_soon(self.save, file)
+        if trio.current_time() < deadline:  # else nothing is begun: whose tasks these would be may have ended
+            with trio.move_on_at(deadline):
+                async with trio.open_nursery() as nursery:
+                    for file in self.all():
+                        nursery.start_soon(self.save, file)
         return (self._given_up or []) + [one for file in self.all() for one in _unsaved(file, file.writes.remains())]
 
     # -- inside: opening

@@ -2,7 +2,6 @@
 
 import errno as posix
 import logging
-from typing import Final
 
 import trio
 
@@ -12,11 +11,10 @@ from smbfuse.vfs.blocks import GRAIN, BlockCache, Spawn
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
-from smbfuse.vfs.sharedfile import IN_FLIGHT, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
+from smbfuse.vfs.sharedfile import IN_FLIGHT, MOST_AHEAD, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
 
 log = logging.getLogger(__name__)
 
-MOST_AHEAD: Final = 16  # requests for one file, of the size that the link carries well: others want to read too
 _UNKNOWN_PAGES = hash(UNKNOWN)
 
 

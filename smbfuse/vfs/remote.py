@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 PAUSE_S: Final = 10.0  # between two attempts to watch where there is no connection; doubled while none succeeds,
 PAUSE_MAX_S: Final = 640.0  # up to this: it may be the watching that ends the connection
-REST_S: Final = 1.0  # after "anything" was told: what happens meanwhile, the server keeps, or calls "anything" again
+REST_S: Final = 1.0  # after "anything" was told: what happens meanwhile, the server keeps, or calls "anything" again;
+REST_MAX_S: Final = 16.0  # doubled up to this while nothing else is told
 FEW: Final = 4  # requests that a server takes at once: if fewer, none is left to stand for what soon lapses by itself
 ALL_MAX: Final = 10_000  # nodes that are worth doubting each for what lapses by itself in a moment
 CHUNK: Final = 256  # nodes doubted before other tasks get their turn
@@ -79,7 +80,7 @@ class RemoteChanges:
 
     async def _watch(self, root: ShareRoot) -> None:
         watch: Watch | None = None
-        pause_s = PAUSE_S
+        pause_s, rest_s = PAUSE_S, REST_S
         try:
             while True:
                 try:
@@ -98,7 +99,10 @@ class RemoteChanges:
                 for notice in notices:
                     await self._take(root, notice)
                 if any(notice.what is Happened.ANYTHING for notice in notices):
-                    await trio.sleep(REST_S)
+                    await trio.sleep(rest_s)
+                    rest_s = min(2 * rest_s, REST_MAX_S)
+                else:
+                    rest_s = REST_S
         except SmbError as error:
             log.info("share=%s not watched any longer: %s", root.share.name, error)
             await self._doubt_all(root)

@@ -26,6 +26,7 @@ from smbfuse.vfs.readahead import Readahead
 from smbfuse.vfs.writeback import Writeback
 
 IN_FLIGHT: Final = 16 << 20  # bytes on their way for one file, each way, where the link carries so much
+MOST_AHEAD: Final = 16  # requests for one file, of the size that the link carries well: others want to use it too
 SPARE_REQUESTS: Final = 2  # of those the server takes at once, left for whoever needs something else
 # Content whose version nobody has told yet: we have written it without a grant, or may have lost it to somebody.
 UNKNOWN: Final = Version(-1, None, None)
@@ -147,8 +148,9 @@ class SharedFile:
     @property
     def slots(self) -> int:
         """How many requests of one kind may be under way for this file at once."""
-        requests = self.share.limits.in_flight - SPARE_REQUESTS
-        return max(1, min(requests, IN_FLIGHT // self.write_request))
+        limits = self.share.limits
+        most = min(IN_FLIGHT, MOST_AHEAD * limits.request) // self.write_request
+        return max(1, min(limits.in_flight - SPARE_REQUESTS, most))
 
     @property
     def covered(self) -> bool:

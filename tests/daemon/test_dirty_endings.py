@@ -131,3 +131,16 @@ def test_a_second_signal_waits_for_no_server_and_says_what_is_lost(program: Prog
     text = log.read_text()
     assert f"length={len(CONTENT)}" in text
     assert f"ended at once, by a second signal, with {len(CONTENT)} bytes of 1 file not on the server" in text
+
+
+def test_a_second_signal_names_also_what_was_refused(program: Program, writer: Writers) -> None:
+    log = program.folder / "log"
+    process = program.mount_in_foreground("full", "-o", f"log_file={log}")
+    writer.write(patterns=1000, piece=256_000)
+    process.send_signal(signal.SIGTERM)
+    assert wait_for(lambda: "unmounted while in use" in log.read_text(), END_S)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(END_S) == Exit.ABORTED, process.communicate()[1]
+    said = process.communicate()[1]
+    assert "not on the server: file='written' offset=0 length=256000: WRITE: DISK_FULL" in said
+    assert said.endswith("with 256000 bytes of 1 file not on the server; the log names them\n")

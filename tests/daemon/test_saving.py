@@ -113,3 +113,17 @@ async def test_who_has_given_up_before_only_looks_what_is_left(
     assert trio.current_time() == 0
     with pytest.raises(Aborted, match="100 bytes of 1 file not"):
         saving.settle()
+
+
+async def test_two_may_save_at_once(autojump_clock: MockClock, expected_warnings: ExpectedWarnings) -> None:
+    expected_warnings("file='b'")
+    saving, files = Saving(PATIENCE_S), Files(50, LEFT[2:], obeys=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(save, saving, files)
+        await trio.sleep(5)
+        nursery.start_soon(save, saving, files)
+        await trio.sleep(5)
+        saving.abort()
+    assert trio.current_time() == 10
+    with pytest.raises(Aborted, match="100 bytes of 1 file"):
+        saving.settle()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import selectors
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,29 +29,24 @@ class Outcome(NamedTuple):
 
 
 class Crew:
-    """The processes; each operation in the folder of its name below `folder`, which is on the mount."""
+    """The processes, and what passes between them and the test."""
 
-    def __init__(self, mount: Mount, folder: Path, operations: Sequence[Operation]) -> None:
-        """Have all of them make ready, as far as they can without being told to act."""
+    def __init__(self, mount: Mount) -> None:
         self._mount = mount
-        self._awaited = {operation.name for operation in operations}
-        text = Path(program.__file__).read_text(encoding="utf-8")
-        self._process = mount.start("/usr/bin/python3", "-c", text)
+        self._awaited: set[str] = set()
+        self._process = mount.start("/usr/bin/python3", "-c", Path(program.__file__).read_text(encoding="utf-8"))
         self._rest = b""
+
+    def make_ready(self, folder: Path, operations: Sequence[Operation]) -> None:
+        """Have a process for each operation go into the folder of its name below `folder`, and wait for the word."""
+        self._awaited = {operation.name for operation in operations}
         tasks = [
-            {
-                "name": operation.name,
-                "folder": str(folder / operation.name),
-                "before": operation.before,
-                "act": operation.act,
-                "after": operation.after,
-                "values": VALUES,
-            }
-            for operation in operations
+            {"name": one.name, "folder": str(folder / one.name), "before": one.before, "act": one.act, "values": VALUES}
+            for one in operations
         ]
         self._write(json.dumps(tasks))
         unready = {name: said for name, said in self._lines(READY_TIMEOUT_S) if len(said["ready"]) > 1}
-        assert not unready, f"not ready: {unready}\n{mount.log_text()}"
+        assert not unready, f"not ready: {unready}\n{self._mount.log_text()}"
 
     def go(self) -> None:
         """Give the word."""
@@ -71,7 +67,7 @@ class Crew:
                 pipe.close()
         try:
             self._process.wait(END_TIMEOUT_S)
-        except TimeoutError:
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._mount.abort()
             self._process.wait(END_TIMEOUT_S)
@@ -113,9 +109,10 @@ class Crew:
 
 @contextlib.contextmanager
 def crew_on(mount: Mount, folder: Path, operations: Sequence[Operation]) -> Iterator[Crew]:
-    """Have a crew on `mount` for a while."""
-    crew = Crew(mount, folder, operations)
+    """Have a crew on `mount`, which waits for the word, each operation in a folder of its name below `folder`."""
+    crew = Crew(mount)
     try:
+        crew.make_ready(folder, operations)
         yield crew
     finally:
         crew.end()

@@ -38,7 +38,7 @@ class Manner(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. `before`, `act` and `after` are Python, see `program.py`; `after` is outside the measured time.
+    """One operation. `before` and `act` are Python, see `program.py`; only `act` is under the fault, and measured.
 
     `holds` is told the operation's folder on the server's disk, and whether the operation's effect is there.
     """
@@ -47,7 +47,6 @@ class Operation:
     manner: Manner
     act: str
     before: str = ""
-    after: str = ""
     holds: Callable[[Path], bool] | None = None  # None: it changes nothing
     # How often the kernel asks, one time after the other, when there is no answer: a name that it knows is looked up
     # again as if it were new; a mapped page is asked for with its neighbours, then alone, then when it is touched.

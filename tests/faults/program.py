@@ -84,7 +84,6 @@ def work(task: dict[str, Any], go: int) -> None:
         return
     os.read(go, 1)  # the word is the end of the pipe: it reaches all of them at once
     say(name=task["name"], **attempt(task["act"], scope))
-    attempt(task["after"], scope)
 
 
 def main() -> None:

