@@ -106,9 +106,8 @@ class Filesystem:
         self._speculation = Speculation(
             self._nodes, self._directories, self._files, self._blocks, self._lifetimes, self._spawn
         )
-        self._lookup = Lookup(
-            self._source, self._view, self._nodes, self._absent, self._lifetimes, self._directories, self._speculation
-        )
+        lookup = (self._nodes, self._absent, self._lifetimes, self._directories, self._speculation, self._spawn)
+        self._lookup = Lookup(self._source, self._view, *lookup)
         names = Namespace(self._nodes, self._absent, self._files, self._directories, self._lookup, self._speculation)
         self._removal = Removal(self._nodes, names, self._files, self._directories, self._spawn)
         self._attributes = AttributeChanges(self._nodes, self._files, self._lookup, self._view)

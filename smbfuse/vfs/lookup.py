@@ -11,6 +11,7 @@ from smbfuse.config import View
 from smbfuse.errors import NotFound, SmbError
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
+from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
@@ -18,6 +19,7 @@ from smbfuse.vfs.names import NAME_MAX, Names, fold, from_wtf8, needs_listing, t
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ROOT_INO
 from smbfuse.vfs.speculation import Speculation
+from smbfuse.vfs.trails import Trails
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Lookup:
         lifetimes: Lifetimes,
         directories: OpenDirectories,
         speculation: Speculation,
+        spawn: Spawn,
     ) -> None:
         self._source = source
         self._view = view
@@ -70,6 +73,7 @@ class Lookup:
         self._lifetimes = lifetimes
         self._directories = directories
         self._speculation = speculation
+        self._trails = Trails(nodes, self._has_name, spawn)
         self.hits = 0
         self.misses = 0
 
@@ -82,7 +86,12 @@ class Lookup:
             return folder if name == b"." else folder.parent or folder
         if len(name) > NAME_MAX:
             raise SmbError(f"a name of {len(name)} bytes", errno=posix.ENAMETOOLONG)
-        return await (self._find_share(folder, name) if is_server_root(folder) else self._find_file(folder, name))
+        if is_server_root(folder):
+            return await self._find_share(folder, name)
+        node = await self._find_file(folder, name)
+        if node is not None and self._lifetimes.names_s > 0:
+            self._trails.went(folder, node)
+        return node
 
     def is_respelled(self, folder: Folder, node: Node, name: bytes) -> bool:
         """Tell whether the kernel asks for the name of a node in another case than the server has it."""
@@ -111,6 +120,11 @@ class Lookup:
         """Tell whether a node may be given out for its name, without asking."""
         return self._is_certain(node) and self._lifetimes.name_left(node.asked.at, trio.current_time()) > 0
 
+    async def _was_asked_ahead(self, folder: Folder, key: str, node: Node) -> bool:
+        """Wait for a node that is being asked for ahead; tell whether it still has its name, and that is believed."""
+        arrived = await self._trails.arrived(node)
+        return arrived and folder.children.get(key) is node and self._has_name(node)
+
     def _is_certain(self, node: Node) -> bool:
         return node.ino not in self._nodes.contested and not self._nodes.nameless(node)
 
@@ -133,9 +147,12 @@ class Lookup:
         spellings = self.spellings(folder, name)
         for spelling in spellings:
             key, node = self._nodes.find(folder, home.names, spelling)
-            if node and self._has_name(node) and self._nodes.certain(folder, key, node, spelling, name):
-                self.hits += 1
-                return node
+            if node and self._nodes.certain(folder, key, node, spelling, name):
+                if self._has_name(node) or await self._was_asked_ahead(folder, key, node):
+                    self.hits += 1
+                    return node
+                if isinstance(node, Folder):
+                    self._trails.follow(node)
         if all(self._is_absent(folder, home.names.key(spelling), name) for spelling in spellings):
             self.hits += 1
             return None
