@@ -240,7 +240,8 @@ class Lookup:
             return self._lifetimes.names_s
         names, now = share_root(folder).names, trio.current_time()
         asked = [self._absent.asked(folder.ino, names.key(spelling), name) for spelling in self.spellings(folder, name)]
-        return min((self._lifetimes.name_left(one.at, now) for one in asked if one is not None), default=0.0)
+        left = [self._lifetimes.name_left(one.at, now) for one in asked if one is not None]
+        return min(left, default=self._lifetimes.names_s)
 
     async def _find_share(self, root: Folder, name: bytes) -> Node | None:
         text = from_wtf8(name)
