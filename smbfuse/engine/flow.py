@@ -48,7 +48,7 @@ class Flow:
         self.now = 0.0
         self.in_flight = 0  # bytes
         self.window = FIRST_WINDOW  # bytes
-        self.request = FIRST_WINDOW // 4  # bytes of one request: a quarter of the window, rounded down to a power of two
+        self.request = FIRST_WINDOW // 4  # bytes of one: a quarter of the window, down to a power of two
         self.round_trip_s = math.inf  # the shortest
         self._moved = 0
         self._best = 0.0  # bytes a second, in this period

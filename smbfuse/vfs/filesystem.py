@@ -110,7 +110,7 @@ class Filesystem:
         self._speculation = Speculation(nodes, directories, self._files, self._blocks, lifetimes, spawn)
         remote = RemoteChanges(self._source, nodes, absent, lifetimes, directories, self._kernel, spawn)
         self._lookup = Lookup(
-            self._source, self._view, nodes, absent, lifetimes, directories, self._speculation, remote.watch
+            self._source, self._view, nodes, absent, lifetimes, directories, self._speculation, remote.watch, spawn
         )
         names = Namespace(nodes, absent, self._files, directories, self._lookup, self._speculation)
         self._removal = hears.removal = Removal(self._source, nodes, names, self._files, directories, spawn)

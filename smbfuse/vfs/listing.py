@@ -49,6 +49,7 @@ class Listing:
         self.folder = folder
         self.began: Asked = nodes.ask(trio.current_time())
         self.readers = 0
+        self.changes = 0  # names of the folder that were changed here one by one since
         self.done = False
         self.error: SmbError | None = None
         self._home, self._path = nodes.locate(folder)

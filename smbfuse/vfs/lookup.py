@@ -11,6 +11,7 @@ from smbfuse.config import NameMapping, View
 from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
+from smbfuse.vfs.blocks import Spawn
 from smbfuse.vfs.bypath import by_path
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
@@ -18,6 +19,7 @@ from smbfuse.vfs.names import NAME_MAX, Names, fold, from_wtf8, needs_listing, t
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import ROOT_INO
 from smbfuse.vfs.speculation import Speculation
+from smbfuse.vfs.trails import Trails
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class Lookup:
         directories: OpenDirectories,
         speculation: Speculation,
         connected: Callable[[ShareRoot], None],
+        spawn: Spawn,
     ) -> None:
         """`connected` hears of each share of a server that is asked for."""
         self._source = source
@@ -75,6 +78,7 @@ class Lookup:
         self._directories = directories
         self._speculation = speculation
         self._connected = connected
+        self._trails = Trails(nodes, self._has_name, spawn)
         self.hits = 0
         self.misses = 0
 
@@ -87,7 +91,12 @@ class Lookup:
             return folder if name == b"." else folder.parent or folder
         if len(name) > NAME_MAX:
             raise SmbError(f"a name of {len(name)} bytes", errno=posix.ENAMETOOLONG)
-        return await (self._find_share(folder, name) if is_server_root(folder) else self._find_file(folder, name))
+        if is_server_root(folder):
+            return await self._find_share(folder, name)
+        node = await self._find_file(folder, name)
+        if node is not None and self._lifetimes.names_s > 0:
+            self._trails.went(folder, node)
+        return node
 
     def is_respelled(self, folder: Folder, node: Node, name: bytes) -> bool:
         """Tell whether the kernel asks for the name of a node in another case than the server has it."""
@@ -150,6 +159,8 @@ class Lookup:
         self._directories.leases.used(folder)
         spellings = self.spellings(folder, name)
         node = self._known(folder, home, spellings, name)
+        if node is None:
+            node = await self._asked_ahead(folder, home, spellings, name)
         if node is not None:
             self.hits += 1
             return node
@@ -187,6 +198,18 @@ class Lookup:
                 and self._nodes.certain(folder, key, node, spelling, name)
             ):
                 return node
+        return None
+
+    async def _asked_ahead(self, folder: Folder, home: ShareRoot, spellings: Sequence[str], name: bytes) -> Node | None:
+        """Return the node of a name that is being asked for ahead, once it is here; else ask for what is behind it."""
+        for spelling in spellings:
+            key, node = self._nodes.find(folder, home.names, spelling)
+            if node and self._nodes.certain(folder, key, node, spelling, name):
+                arrived = await self._trails.arrived(node)
+                if arrived and folder.children.get(key) is node and self._has_name(node):
+                    return node
+                if isinstance(node, Folder):
+                    self._trails.follow(node)
         return None
 
     async def _ask_name(self, folder: Folder, home: ShareRoot, spelling: str, shown: bytes) -> Node | None:
@@ -258,7 +281,8 @@ class Lookup:
             return self._lifetimes.names_s
         names, now = share_root(folder).names, trio.current_time()
         asked = [self._absent.asked(folder.ino, names.key(spelling), name) for spelling in self.spellings(folder, name)]
-        return min((self._lifetimes.name_left(one.at, now) for one in asked if one is not None), default=0.0)
+        left = [self._lifetimes.name_left(one.at, now) for one in asked if one is not None]
+        return min(left, default=self._lifetimes.names_s)
 
     async def _find_share(self, root: Folder, name: bytes) -> Node | None:
         text = from_wtf8(name)

@@ -19,7 +19,7 @@ from smbfuse.vfs.attrs import Lifetimes, kind_and_size
 from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.file import OpenFiles
-from smbfuse.vfs.guesses import LARGEST_WINDOW, WINDOW_BYTES, MissedLookups, Siblings
+from smbfuse.vfs.guesses import ENTRIES_A_LOOKUP, LARGEST_WINDOW, MISSES, WINDOW_BYTES, MissedLookups, Siblings
 from smbfuse.vfs.inode import Folder, Node, share_root
 from smbfuse.vfs.listing import Listing
 from smbfuse.vfs.names import to_wtf8
@@ -127,9 +127,26 @@ class Speculation:
             self._listed += 1
             self._spawn(self._list, folder)
 
-    async def _list(self, folder: Folder) -> None:
+    def _list_on(self, folder: Folder) -> None:
+        """List a folder anew, of whose names one after the other is changed, before what is known of them is outdated.
+
+        Who removes them all would have to ask for each of them else, once the listing that he began with is too old.
+        """
+        listing = self._directories.known(folder)
+        if listing is None or not listing.done or not self._believed or folder.ino in self._being_listed:
+            return
+        listing.changes += 1
+        age_s = trio.current_time() - listing.began.at
+        if age_s > self._lifetimes.names_s / 2 and listing.changes >= MISSES + len(listing) // ENTRIES_A_LOOKUP:
+            self._being_listed.add(folder.ino)
+            self._nodes.pin(folder)
+            self._listed += 1
+            self._spawn(self._list, folder, True)
+
+    async def _list(self, folder: Folder, anew: bool = False) -> None:
+        list_it = self._directories.list_anew if anew else self._directories.list_ahead
         try:
-            await self._directories.list_ahead(folder, ENTRIES_MAX)
+            await list_it(folder, ENTRIES_MAX)
         except SmbError as error:
             log.debug("folder=%r is not listed ahead: %s", folder.name, error)
         finally:
@@ -159,6 +176,8 @@ class Speculation:
 
     def let_go(self, node: Node) -> None:
         """Hear that a file is to be removed or renamed: it is not held open for a program that may come."""
+        if node.parent is not None:
+            self._list_on(node.parent)
         held = self._held.pop(node.ino, None)
         if held is not None:
             self._files.let_go_ahead(held.file)

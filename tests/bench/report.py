@@ -200,6 +200,7 @@ def draw(measured: Sequence[Measured], path: Path) -> None:
         # Bars begin at 1, so that what is slower points to the left; who has no figure has no bar.
         axes.barh(middles, [value - 1 if value else 0.0 for value in times], height, left=1, label=label)
     axes.set_yticks([index + 0.4 - height / 2 for index in range(len(compared))], [name for name, _, _ in compared])
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.axvline(1.0, color="black", linewidth=1)

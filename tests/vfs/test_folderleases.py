@@ -227,8 +227,8 @@ async def test_leases_are_not_kept_without_bound(mount: Mount, monkeypatch: pyte
     for name in "abcdef":
         share.add(f"{name}/f")
     mounted = await mount(share, cache=LONG)
-    for name in "abcdef":
+    for name in "acebdf":  # in no order, so that none is listed ahead
         await mounted.names(name)
     await wait_all_tasks_blocked()
     # The root is among those that were used last.
-    assert [leases(share, name) for name in ("", *"abcdef")] == [1, 0, 0, 0, 0, 1, 1]
+    assert [leases(share, name) for name in ("", *"abcdef")] == [1, 0, 0, 0, 1, 0, 1]

@@ -83,7 +83,8 @@ async def test_what_another_client_makes_is_seen_as_soon_as_anywhere(mount: Moun
     share.add("new/theirs")
     await trio.sleep(0.6)
     absent = await mounted.fs.lookup(folder, b"theirs")
-    assert (absent.stat.ino, absent.entry_timeout_s) == (0, pytest.approx(0.4)), "no longer than since it was made"
+    assert absent.stat.ino == 0
+    assert absent.entry_timeout_s == pytest.approx(0.4), "no longer than since it was made"
     await trio.sleep(0.41)
     assert (await mounted.fs.lookup(folder, b"theirs")).stat.ino
     share.add("new/later")

@@ -124,6 +124,38 @@ async def test_a_few_names_of_a_huge_folder_do_not_list_it_over_and_over(
     assert share.calls["page"] <= 5 * (ENTRIES_MAX // 5000 + 1)
 
 
+async def test_who_removes_all_files_of_a_folder_asks_for_none(mount: Mount, autojump_clock: MockClock) -> None:
+    """Do as `rm -r`: list, then remove; the kernel looks each name up again that it may no longer believe."""
+    share = folder_of(60)
+    mounted = await mount(share)
+    folder = await mounted.ino("d")
+    listed = {entry.name: entry.entry for entry in (await mounted.entries("d"))[2:]}
+    believed_until = trio.current_time() + LIFETIME_S
+    for operation in ("stat", "open_directory", "page", "remove"):
+        share.delays[operation] = 0.05
+    before = share.calls.copy()
+    for name, entry in listed.items():
+        if trio.current_time() >= believed_until:
+            assert (await mounted.fs.lookup(folder, name)).stat.ino == entry.stat.ino
+        await mounted.fs.unlink(folder, name)
+    assert share.calls["stat"] - before["stat"] == 0
+    assert share.calls["open_directory"] - before["open_directory"] <= 2 * 60 * 0.05 / LIFETIME_S
+    await mounted.fs.rmdir(1, b"d")
+    assert share.open_directories == 0
+
+
+async def test_a_few_removals_list_nothing(mount: Mount, autojump_clock: MockClock) -> None:
+    share = folder_of(1000)
+    mounted = await mount(share)
+    folder = await mounted.ino("d")
+    await mounted.entries("d")
+    before = share.calls["open_directory"]
+    for number in range(15):
+        await mounted.fs.unlink(folder, b"%05d" % number)
+        await trio.sleep(0.06)
+    assert share.calls["open_directory"] == before
+
+
 async def test_a_huge_folder_is_listed_in_part(mount: Mount, autojump_clock: MockClock) -> None:
     share = folder_of(ENTRIES_MAX + 10_000)
     mounted = await mount(share)
