@@ -1,7 +1,6 @@
 """Reads that one block in memory does not answer: what is fetched for them, and what is laid over it."""
 
 import errno as posix
-from typing import Final
 
 import trio
 
