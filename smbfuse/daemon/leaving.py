@@ -34,6 +34,8 @@ async def leave(
     """
     deadline = saving.begin()
     mount.gate.close()
+    if (unsaved := filesystem.statistics().unsaved) > 0:
+        say(f"saving {unsaved} bytes")
     await saving.save(filesystem)
     with trio.move_on_at(deadline):
         await mount.detach(lazily=False)

@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import trio
-
 from smbfuse.errors import Busy, ConnectionLost, Denied, Exists, NotFound, SmbError, StatusError, Timeout
 from smbfuse.share import Attributes, Change, Features, GrantHolder, Kind, ShareSource
 from smbfuse.vfs.blocks import Spawn
@@ -24,7 +22,7 @@ from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.namespace import Namespace, Place
 from smbfuse.vfs.nodes import NodeTable
-from smbfuse.vfs.undoing import UNDO_S, Attempt, Undoing
+from smbfuse.vfs.undoing import Attempt, Undoing
 
 log = logging.getLogger(__name__)
 
@@ -258,24 +256,26 @@ class Removal:
 
     async def _undo_lifting(self, home: ShareRoot, path: str, attributes: int, holder: GrantHolder | None) -> None:
         """Protect a file again that could not be removed, whoever has given up meanwhile; later if it takes long."""
-        with trio.move_on_after(UNDO_S) as patience:
-            patience.shield = True
+
+        async def protect() -> None:
             await self._protect(home, path, attributes, holder)
-        if patience.cancelled_caught:
-            self._spawn(self._protect, home, path, attributes, holder)
+
+        await self.undoing.undo(f"share={home.share.name} the file {path!r} is not read-only any more", protect)
 
     async def _protect_another_name(self, home: ShareRoot, node: Node, removed: str, attributes: int) -> None:
         """Give the file its attributes back under one of the names that it still has, if we know one."""
         with suppress(SmbError):
             _, path = self._nodes.locate(node)
             if path != removed:
-                await self._protect(home, path, attributes, self._files.holder(node))
+                await self._undo_lifting(home, path, attributes, self._files.holder(node))
 
     async def _protect(self, home: ShareRoot, path: str, attributes: int, holder: GrantHolder | None) -> None:
-        """Give a file its attributes back. A loss is waited out by the share, as long as it waits for a connection."""
+        """Give a file its attributes back.  Raises: ConnectionLost, Timeout."""
         try:
             await home.share.change(path, Change(attributes=attributes), holder)
         except NotFound:
             pass  # it was removed after all
+        except (ConnectionLost, Timeout):
+            raise
         except SmbError as error:
             log.info("share=%s the file %r may not be read-only any more: %s", home.share.name, path, error)

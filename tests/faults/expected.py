@@ -21,8 +21,8 @@ SLACK_S: Final = 2.0  # what an answer may take beyond what is promised, on a ma
 
 # A page of a mapped file that cannot be had ends its process: the kernel has no other way to say it.
 SIGBUS: Final = "SIGBUS"
-DOWN: Final = frozenset({errno.EHOSTDOWN, errno.ETIMEDOUT})
-MAY_NOT: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+DOWN: Final[frozenset[int | None]] = frozenset({errno.EHOSTDOWN, errno.ETIMEDOUT})
+MAY_NOT: Final[frozenset[int | None]] = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class Result(enum.Enum):
@@ -31,7 +31,17 @@ class Result(enum.Enum):
     DONE = "done"
     DOWN = "down"
     REFUSED = "refused"
+    DONE_OR_REFUSED = "done or refused"
     ANSWERED = "answered"
+
+
+SUCCESS: Final[frozenset[int | None]] = frozenset({None})
+ALLOWED: Final[Mapping[Result, frozenset[int | None]]] = {
+    Result.DONE: SUCCESS,
+    Result.DOWN: DOWN,
+    Result.REFUSED: MAY_NOT,
+    Result.DONE_OR_REFUSED: SUCCESS | MAY_NOT,
+}
 
 
 class Promise(NamedTuple):
@@ -57,15 +67,12 @@ class Promise(NamedTuple):
             shown = self.result is Result.ANSWERED and not wrong.startswith("SIG")
             return "" if shown or (wrong == SIGBUS and self.result in (Result.DOWN, Result.ANSWERED)) else wrong
         told = "success" if error is None else errno.errorcode.get(error, str(error))
-        allowed = {Result.DOWN: DOWN, Result.REFUSED: MAY_NOT}.get(self.result, frozenset())
-        if self.result is Result.ANSWERED:
-            return ""
-        if error not in (allowed or {None}):
+        if error not in ALLOWED.get(self.result, {error}):
             return f"told {told}, promised {self.result.value}"
-        if operation.holds is None or self.result is Result.DOWN:
+        if operation.holds is None or self.result in (Result.DOWN, Result.ANSWERED):
             return ""
         is_done = operation.holds(folder)
-        if is_done is not (self.result is Result.DONE):
+        if is_done is not (error is None):
             return f"told {told}, and the server {'has done it' if is_done else 'has not done it'}"
         return ""
 
@@ -74,6 +81,7 @@ _DONE: Final = Promise(Result.DONE)
 _AT_ONCE: Final = Promise(Result.DONE, waits=False)
 _DOWN: Final = Promise(Result.DOWN)
 _REFUSED: Final = Promise(Result.REFUSED)
+_DENIED: Final = Promise(Result.DONE_OR_REFUSED)
 _ANSWERED: Final = Promise(Result.ANSWERED)
 
 HELD_UP: Final = "¹"
@@ -86,6 +94,7 @@ PROMISES: Final[Mapping[Kind, Mapping[Manner, Promise]]] = {
         Kind.OUTAGE: (_DONE, _DONE, _DONE),
         Kind.SLOW: (_DONE, _DONE, _DONE),
         Kind.DETECTED: (_DONE, _DONE, _DONE),
+        Kind.DENIED: (_DENIED, _DENIED, _DENIED),
         Kind.DAMAGE: (_ANSWERED, _ANSWERED, _ANSWERED),
         Kind.READ_ONLY: (_DONE, _DONE, _REFUSED),
         Kind.WITHDRAWN: (_DOWN, _DOWN, _DOWN),
@@ -146,6 +155,8 @@ reading and writing.
   cannot be had ends its process (SIGBUS). A change may have been made if it was on its way; close and fsync tell of
   what was written and is not on the server.
 * **refused**: EACCES, EPERM or EROFS, and nothing has changed.
+* **done or refused**: done; but the one whose request was changed may be refused. A server answers a wrong signature
+  with ACCESS_DENIED ([MS-SMB2] 3.3.5.2.4), as it answers who may not do something.
 * **answered**: anything, but an answer: nobody can tell what a server makes of a changed request, or what a changed
   answer was.
 

@@ -25,7 +25,8 @@ ROUND_TRIP_S: Final = 0.1
 RATE: Final = 125_000.0  # bytes a second: 1 Mbit/s
 SHORT_S: Final = 1.0  # an outage that is over within `timeo=2`
 UNDER_WAY_S: Final = 0.3  # until the operations have asked what they ask first, or smbd has heard what it is told
-EARLY: Final = 2000  # bytes: the operations move some 50,000 in each direction
+# Bytes within which a byte is chosen, by to_server: all operations together move over 20,000 and 160,000.
+WITHIN: Final[Mapping[bool, int]] = {True: 18_000, False: 40_000}
 TRICKLE: Final = 10_000  # bytes in each direction: what all of the operations ask first, and are answered
 ELSEWHERE: Final = "127.0.0.2"
 TREE_CONNECT: Final = {3, 0x75}  # [MS-SMB2] 2.2.1.2, [MS-CIFS] 2.2.2.1
@@ -37,7 +38,8 @@ class Kind(enum.Enum):
     CUT = "the connection is of no use, and the next one is"
     OUTAGE = "there is no connection for a while, shorter than `timeo=`"
     SLOW = "everything takes longer"
-    DETECTED = "a byte is changed on its way, and the connection is signed or sealed"
+    DETECTED = "a byte is changed on its way, and a signature or a seal shows it"
+    DENIED = "a byte is changed on its way to the server, which denies what has a wrong signature"
     DAMAGE = "a byte is changed on its way, and nothing protects it"
     READ_ONLY = "the share may be written no longer"
     WITHDRAWN = "the server has the share no longer"
@@ -125,7 +127,10 @@ def _cut(manner: Manner) -> Callable[[Scene], None]:
 
 
 def _cut_somewhere(*, to_server: bool) -> Walker:
-    return _simply(lambda scene: scene.relay.cut_somewhere(EARLY, seed=scene.seed, to_server=to_server), "cut")
+    def cut(scene: Scene) -> None:
+        scene.relay.cut_somewhere(WITHIN[to_server], seed=scene.seed, to_server=to_server)
+
+    return _simply(cut, "cut")
 
 
 def _swallowed(*, to_server: bool = False, to_client: bool = False) -> Walker:
@@ -134,7 +139,7 @@ def _swallowed(*, to_server: bool = False, to_client: bool = False) -> Walker:
 
 def _flipped(*, to_server: bool) -> Walker:
     def flip(scene: Scene) -> None:
-        scene.relay.flip(somewhere(EARLY, scene.seed), to_server=to_server)
+        scene.relay.flip(somewhere(WITHIN[to_server], scene.seed), to_server=to_server)
 
     return _simply(flip, "flip")
 
@@ -310,7 +315,6 @@ FAULTS: Final = (
         Kind.SLOW,
         _simply(lambda scene: scene.relay.trickle(TRICKLE), "trickle", lambda scene: scene.relay.heal()),
     ),
-    Fault("a byte of the requests is changed, signed", Kind.DETECTED, _flipped(to_server=True), SIGNED, chance=True),
     Fault("a byte of the answers is changed, signed", Kind.DETECTED, _flipped(to_server=False), SIGNED, chance=True),
     Fault(
         "a byte of the requests is changed, sealed",
@@ -328,6 +332,7 @@ FAULTS: Final = (
         ("3.1.1",),
         chance=True,
     ),
+    Fault("a byte of the requests is changed, signed", Kind.DENIED, _flipped(to_server=True), SIGNED, chance=True),
     Fault("a byte of the requests is changed", Kind.DAMAGE, _flipped(to_server=True), chance=True),
     Fault("a byte of the answers is changed", Kind.DAMAGE, _flipped(to_server=False), chance=True),
     Fault("the share is made read-only", Kind.READ_ONLY, _reconfigured({"read only": "yes"})),

@@ -12,7 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache
-from smbfuse.errors import ConnectionLost, SmbError
+from smbfuse.errors import SmbError
 from smbfuse.share import Attributes, Caching, Change, Features, FileStat, GrantHolder, Kind
 from smbfuse.status import NtStatus, error
 from smbfuse.vfs.undoing import UNDO_S
@@ -259,13 +259,13 @@ async def test_a_protected_file_is_protected_again_however_long_that_takes(
 async def test_a_file_that_stays_without_its_protection_is_told_of(
     mount: Mount, caplog: pytest.LogCaptureFixture, links: int
 ) -> None:
-    class Cut(MemShare):
+    class Withdrawn(MemShare):
         async def change(self, path: str, change: Change, holder: GrantHolder | None = None) -> FileStat:
             if change.attributes is not None and change.attributes & Attributes.READONLY:
-                raise ConnectionLost("and it does not come back", sent=False)
+                raise error(NtStatus.ACCESS_DENIED, "SET_INFO")
             return await super().change(path, change, holder)
 
-    share = Cut(features=Features.HARD_LINKS)
+    share = Withdrawn(features=Features.HARD_LINKS)
     mounted = await mount(share)
     ino = await make(mounted, "a")
     if links == 2:

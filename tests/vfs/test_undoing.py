@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from smbfuse.config import View
 from smbfuse.errors import ConnectionLost
-from smbfuse.share import FileStat
+from smbfuse.share import Attributes, FileStat
+from smbfuse.status import NtStatus, error
 from smbfuse.vfs.mfsymlinks import encode
 from tests.conftest import ExpectedWarnings
 from tests.support.mem_share import MemShare
@@ -151,6 +152,32 @@ async def test_half_a_symlink_is_removed_when_the_server_is_back(
     mounted.source.reachable = True
     await trio.sleep(2)
     assert ("link" in share.root.children) is (meanwhile != "nothing")
+
+
+async def test_a_file_that_could_not_be_removed_is_protected_again(mount: Mount, autojump_clock: MockClock) -> None:
+    share = MemShare()
+    share.add("f").attributes = Attributes.READONLY | Attributes.ARCHIVE
+    mounted = await mount(share)
+    await mounted.ino("f")
+
+    class Line:
+        """Ends with the removal, when the attribute is gone."""
+
+        async def remove(self, *arguments: object) -> None:
+            if share.node("f").attributes & Attributes.READONLY:
+                raise error(NtStatus.CANNOT_DELETE, "REMOVE")
+            mounted.source.reachable = False
+            share.fail("change", ConnectionLost("no connection", sent=False), times=3)
+            raise ConnectionLost("cut", sent=False)
+
+    share.remove = Line().remove  # type: ignore[method-assign,assignment]
+    with refusal(errno.EHOSTDOWN):
+        await unlink(mounted, "f")
+    await trio.sleep(OUTAGE_S)
+    assert not share.node("f").attributes & Attributes.READONLY
+    mounted.source.reachable = True
+    await trio.sleep(2)
+    assert share.node("f").attributes == Attributes.READONLY | Attributes.ARCHIVE
 
 
 async def test_who_gives_up_meanwhile_is_not_waited_for(mount: Mount, autojump_clock: MockClock) -> None:
