@@ -12,8 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import trio
 from jeepney import (
@@ -40,6 +39,22 @@ _QUEUE: Final = 64  # signals that may come before an answer
 _LOGIND: Final = "org.freedesktop.login1"
 _MANAGER: Final = DBusAddress("/org/freedesktop/login1", bus_name=_LOGIND, interface=f"{_LOGIND}.Manager")
 _BUS: Final = "org.freedesktop.DBus"
+
+
+class Sleeper(Protocol):
+    """Who is told."""
+
+    def expect_sleep(self) -> None:
+        """Hear that sleep will be told of, if there is any."""
+        ...
+
+    async def fall_asleep(self) -> None:
+        """Get ready: the machine sleeps when this returns, or when logind has waited long enough."""
+        ...
+
+    def wake_up(self) -> None:
+        """Hear that the machine is awake, or may be."""
+        ...
 
 
 class _Bus:
@@ -82,13 +97,12 @@ class _Bus:
 
 
 class Logind:
-    """Has `fall_asleep` awaited before the machine sleeps, and `wake_up` called when it is awake, or may be."""
+    """Tells a mount of sleep: see `Sleeper`."""
 
-    def __init__(self, address: str, fall_asleep: Callable[[], Awaitable[None]], wake_up: Callable[[], None]) -> None:
+    def __init__(self, address: str, sleeper: Sleeper) -> None:
         """`address` is $DBUS_SYSTEM_BUS_ADDRESS, or ''."""
         self._address = address or SYSTEM_BUS
-        self._fall_asleep = fall_asleep
-        self._wake_up = wake_up
+        self._sleeper = sleeper
         self._asleep = False
         self._inhibitor: FileDescriptor | None = None
         self._owner: str | None = None  # logind's own name on the bus: anybody may send a signal of that kind
@@ -116,6 +130,7 @@ class Logind:
                 for rule in _rules():
                     unwrap_msg(await bus.call(message_bus.AddMatch(rule)))
                 self._heard = True
+                self._sleeper.expect_sleep()
                 await self._inhibit(bus)  # this starts logind, where the bus can
                 self._owner = await bus.owner(_LOGIND)
                 patience.deadline = math.inf
@@ -128,7 +143,7 @@ class Logind:
             case "PrepareForSleep", (True,) if sender == self._owner:
                 if not self._asleep:
                     self._asleep = True
-                    await self._fall_asleep()
+                    await self._sleeper.fall_asleep()
                 self._release()
             case "PrepareForSleep", (False,) if sender == self._owner:
                 self._awake()
@@ -167,7 +182,7 @@ class Logind:
     def _awake(self) -> None:
         if self._asleep:
             self._asleep = False
-            self._wake_up()
+            self._sleeper.wake_up()
 
 
 def _rules() -> tuple[MatchRule, MatchRule]:

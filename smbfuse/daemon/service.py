@@ -202,7 +202,7 @@ class Service:
             self._notifier.ready(f"{config.target} on {config.mount.mountpoint}")
             ready()
             sleeping = Sleeping(mount.gate, filesystem, source)
-            nursery.start_soon(Logind(self._surroundings.system_bus, sleeping.begin, sleeping.end).run)
+            nursery.start_soon(Logind(self._surroundings.system_bus, sleeping).run)
             await self._wanted_to_end.wait()
             # While the kernel is still answered: it may have pages of its own to write.
             await leave(mount, filesystem, source, self._saving, self._notifier.status)

@@ -18,15 +18,19 @@ DRAIN_S: Final = 1.5  # for requests under way and for what is not on the server
 
 
 class Sleeping:
-    """Puts a mount to sleep and wakes it."""
+    """Puts a mount to sleep and wakes it. Implements `logind.Sleeper`."""
 
     def __init__(self, gate: Gate, filesystem: Filesystem, source: ShareSource) -> None:
         self._gate = gate
         self._filesystem = filesystem
         self._source = source
 
-    async def begin(self) -> None:
-        """Answer everybody, write out what there is time for, and let nobody wait until `end`.
+    def expect_sleep(self) -> None:
+        """Have every request admitted so that it can be cut short."""
+        self._gate.may_sleep = True
+
+    async def fall_asleep(self) -> None:
+        """Answer everybody, write out what there is time for, and let nobody wait until `wake_up`.
 
         What is not written by then stays in memory, and is when the machine is awake.
         """
@@ -37,7 +41,7 @@ class Sleeping:
             nursery.start_soon(functools.partial(self._filesystem.drain, deadline, ending=False))
         self._source.sleep()
 
-    def end(self) -> None:
+    def wake_up(self) -> None:
         """Serve everybody again; the connection is asked for a sign of life, because it may not have survived."""
         log.info("this machine is awake")
         self._source.wake()

@@ -91,6 +91,12 @@ def _answering(handler: Handler[PatientT, P, T], *, timed: bool) -> Handler[Pati
     @functools.wraps(handler)
     async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
         gate = self.gate
+        if not timed and not gate.may_sleep:
+            # A scope costs 3 to 5 µs, of some 80 for a write: none where nobody would ever need it.
+            try:
+                return await waiting(handler(self, *args, **kwargs))
+            except Exception as error:
+                raise _failure(error, operation) from None
         scope = gate.admit(operation, self.patience_s if timed else math.inf)
         try:
             with scope:

@@ -39,6 +39,7 @@ class Gate:
     """Admits the requests of one mount and knows those whose callers wait, by the scopes they run in."""
 
     def __init__(self) -> None:
+        self.may_sleep = False  # somebody will tell before this machine sleeps
         self._inside: set[trio.CancelScope] = set()
         self._refused: Mapping[str, int] = {}  # operation: errno
         self._ends = False

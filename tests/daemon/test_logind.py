@@ -25,6 +25,7 @@ class Sleeper:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.expects = 0
         self.may_sleep = trio.Event()
         self.may_sleep.set()
 
@@ -32,6 +33,9 @@ class Sleeper:
         self.told.append("falling")
         await self.may_sleep.wait()
         self.told.append("asleep")
+
+    def expect_sleep(self) -> None:
+        self.expects += 1
 
     def wake_up(self) -> None:
         self.told.append("awake")
@@ -48,7 +52,7 @@ async def listening(bus: Bus) -> AsyncIterator[Sleeper]:
     """Run `Logind` on a bus for a while."""
     sleeper = Sleeper()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Logind(bus.address, sleeper.fall_asleep, sleeper.wake_up).run)
+        nursery.start_soon(Logind(bus.address, sleeper).run)
         yield sleeper
         nursery.cancel_scope.cancel()
 
@@ -65,6 +69,7 @@ async def test_the_machine_sleeps_when_we_do(bus: Bus) -> None:
     with Login1(bus) as login1:
         async with listening(bus) as sleeper:
             await until(lambda: login1.held == 1)
+            assert sleeper.expects == 1
             assert [(what, mode) for what, _, _, mode in login1.asked] == [("sleep", "delay")]
             for times in (1, 2):
                 sleeper.may_sleep = trio.Event()
@@ -159,7 +164,7 @@ async def test_without_a_bus_nothing_happens(address: str, caplog: pytest.LogCap
     caplog.set_level(logging.INFO)
     sleeper = Sleeper()
     with trio.fail_after(SOON_S):
-        await Logind(address, sleeper.fall_asleep, sleeper.wake_up).run()
+        await Logind(address, sleeper).run()
     assert sleeper.told == []
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
@@ -202,7 +207,7 @@ async def test_whatever_a_bus_says_is_no_harm(
         thread.start()
         sleeper = Sleeper()
         with trio.fail_after(SOON_S):
-            await Logind(f"unix:path={path}", sleeper.fall_asleep, sleeper.wake_up).run()
+            await Logind(f"unix:path={path}", sleeper).run()
         over.set()
         thread.join(SOON_S)
     assert sleeper.told == []

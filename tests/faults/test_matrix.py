@@ -74,7 +74,9 @@ def compare(stage: Stage, fault: Fault, dialect: str, seed: int) -> None:
             furnish(folder / name, stage.user)
         options = {"vers": dialect, **fault.options}
         announced = (
-            UNSAVED if fault.kind in (Kind.DAMAGE, Kind.READ_ONLY, Kind.WITHDRAWN, Kind.STUCK, Kind.GONE) else ()
+            UNSAVED
+            if fault.kind in (Kind.DENIED, Kind.DAMAGE, Kind.READ_ONLY, Kind.WITHDRAWN, Kind.STUCK, Kind.GONE)
+            else ()
         )
         with stage.mount(server, relay, host, folder.name, options, announced) as mount:
             with (

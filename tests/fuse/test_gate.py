@@ -21,6 +21,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self.gate = Gate()
+        self.gate.may_sleep = True
         self.answered = trio.Event()
 
     @total
@@ -120,6 +121,17 @@ async def test_who_waits_already_has_some_time(autojump_clock: MockClock) -> Non
             assert len(handlers.gate) == 0
             handlers.answered.set()
         assert sorted(heard) == sorted([*said, "closed"])
+
+
+async def test_where_nobody_tells_of_sleep_a_write_needs_no_scope_and_is_served(autojump_clock: MockClock) -> None:
+    handlers = Handlers()
+    handlers.gate.may_sleep = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handlers.write)
+        await wait_all_tasks_blocked()
+        assert len(handlers.gate) == 0
+        handlers.answered.set()
+    assert await outcome(handlers.write) == "written"
 
 
 async def test_a_request_that_is_given_up_is_no_longer_inside(autojump_clock: MockClock) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import os
 import select
 import shutil
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -69,8 +70,16 @@ class Bus:
         self._socket.unlink(missing_ok=True)
         command = ["setpriv", "--pdeathsig", "KILL", program, f"--config-file={self._configuration}", "--nofork"]
         self._process = subprocess.Popen([*command, "--nopidfile", "--nosyslog"])
-        assert wait_for(self._socket.exists, START_S)
+        assert wait_for(self._listens, START_S)
         self._socket.chmod(0o666)
+
+    def _listens(self) -> bool:
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(self._socket))
+        except OSError:
+            return False
+        return True
 
     def kill(self) -> None:
         """End it, and with it every connection."""
