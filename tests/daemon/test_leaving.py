@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -109,7 +110,8 @@ def test_who_has_something_open_is_served_until_he_closes_it(program: Program, i
     assert caller.does("leave") == "done"
     assert process.wait(END_S) == 0  # though the program is inside still
     said = process.communicate()[1]
-    assert "unmounted while in use (files and folders open inside: 2); served for 60 s more" in said
+    # How many are left, and for how long, depends on when it looks: we have gone on meanwhile.
+    assert re.search(r"unmounted while in use \(files and folders open inside: [12]\); served for (59|60) s more", said)
     assert program.trace()[-1] == "left"
 
 
