@@ -40,7 +40,7 @@ ALLOWED: Final[Mapping[Result, frozenset[int | None]]] = {
     Result.DONE: SUCCESS,
     Result.DOWN: DOWN,
     Result.REFUSED: MAY_NOT,
-    Result.DONE_OR_REFUSED: SUCCESS | MAY_NOT,
+    Result.DONE_OR_REFUSED: SUCCESS | MAY_NOT | {errno.EEXIST},
 }
 
 
@@ -69,7 +69,8 @@ class Promise(NamedTuple):
         told = "success" if error is None else errno.errorcode.get(error, str(error))
         if error not in ALLOWED.get(self.result, {error}):
             return f"told {told}, promised {self.result.value}"
-        if operation.holds is None or self.result in (Result.DOWN, Result.ANSWERED):
+        may_be_half_done = self.result in (Result.DOWN, Result.ANSWERED, Result.DONE_OR_REFUSED) and error is not None
+        if operation.holds is None or may_be_half_done or self.result is Result.ANSWERED:
             return ""
         is_done = operation.holds(folder)
         if is_done is not (error is None):
@@ -155,8 +156,9 @@ reading and writing.
   cannot be had ends its process (SIGBUS). A change may have been made if it was on its way; close and fsync tell of
   what was written and is not on the server.
 * **refused**: EACCES, EPERM or EROFS, and nothing has changed.
-* **done or refused**: done; but the one whose request was changed may be refused. A server answers a wrong signature
-  with ACCESS_DENIED ([MS-SMB2] 3.3.5.2.4), as it answers who may not do something.
+* **done or refused**: done; but the one whose request was changed may be refused (EEXIST too), and some of it may be
+  done. A server answers a wrong signature with ACCESS_DENIED ([MS-SMB2] 3.3.5.2.4), as it answers who may not do
+  something, and each request of a compound by itself.
 * **answered**: anything, but an answer: nobody can tell what a server makes of a changed request, or what a changed
   answer was.
 

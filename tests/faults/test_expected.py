@@ -49,7 +49,7 @@ def test_what_changes_something_says_how_to_see_it() -> None:
         (Result.DONE_OR_REFUSED, None, "", True, False),
         (Result.DONE_OR_REFUSED, None, "", False, True),
         (Result.DONE_OR_REFUSED, errno.EACCES, "", False, False),
-        (Result.DONE_OR_REFUSED, errno.EACCES, "", True, True),
+        (Result.DONE_OR_REFUSED, errno.EEXIST, "", True, False),
         (Result.DONE_OR_REFUSED, errno.EIO, "", False, True),
         (Result.ANSWERED, errno.EIO, "", False, False),
         (Result.ANSWERED, None, "AssertionError", False, False),

@@ -201,7 +201,7 @@ def test_sigterm_saves_what_is_open(
         writers = []
         for name, options in {"1": {"vers": "1.0"}, "3": {"vers": "3.1.1"}, "loose": {"cache": "loose"}}.items():
             saved = new_file(share_folder / f"{name} {NAME}", user)
-            settings: Options = {**options, "port": relay.port, "flush_timeout": FLUSH_S}
+            settings: Options = {**options, "port": relay.port, "timeo": 100, "flush_timeout": 100}
             mounted = mount(samba, settings, subfolder=f"/{share_folder.name}", announced=[IN_USE])
             writers.append(stack.enter_context(writer_on(mounted, saved)))
         relay.hold()
@@ -215,6 +215,9 @@ def test_sigterm_saves_what_is_open(
         assert not wait_for(lambda: any(writer.mount.process.poll() is not None for writer in writers), LAST_CALLS_S)
         relay.heal()
         for writer in writers:
+            assert wait_for(lambda saved=writer.saved: saved.read_bytes() == AFTER, PATIENCE_S)  # type: ignore[misc]
+            writer.tell("close")
+            writer.answers("close")
             writer.everything_was_saved()
 
 

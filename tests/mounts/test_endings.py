@@ -148,6 +148,7 @@ def test_who_has_files_open_is_served_until_he_closes_them(samba: SambaServer, w
     content = bytes(range(256)) * 20_000
     (samba.root / "open").write_bytes(content)
     (samba.root / "closed").write_bytes(content)
+    assert wait_for(lambda: watched.mount.run_all("stat", watched.mount.point / "open")[0] == 0, PATIENCE_S)
     with caller_on(watched.mount) as caller:
         caller.open("a", "open")
         caller.do("os.chdir(point)")
