@@ -1,5 +1,6 @@
 """The bench itself: what is counted in a record, what requests are called, and when a bar is met."""
 
+import json
 import struct
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from tests.bench.operations import OPERATIONS
 from tests.bench.report import number, ratio, spread
 from tests.bench.transfers import TRANSFERS
 from tests.bench.trees import TREES
-from tests.bench.trips import answered_round_trips
+from tests.bench.trips import HEADINGS, Counted, answered_round_trips
 from tests.bench.workload import Bar, Measured, Metric, Verdict, Workload, order_of
 from tests.support.command_names import count_requests, name_of
 from tests.support.record import Pdu
@@ -76,6 +77,13 @@ def test_what_was_asked_before_is_no_part_of_it() -> None:
 )
 def test_requests_are_called_what_they_are(data: bytes, name: str) -> None:
     assert name_of(pdu(data, 0.0)) == name
+
+
+def test_what_was_counted_is_kept_as_json() -> None:
+    counted = Counted("stat", "1.0", 2, None, 2.5, count_requests(exchange(1, 0.0, 0.1)), 2, "2 · 4")
+    kept = json.loads(json.dumps(counted.as_json()))
+    assert (kept["requests"], kept["met"], kept["idle_trips"]) == ({"CREATE": 1}, True, None)
+    assert len(counted.cells()) == len(HEADINGS)
 
 
 def test_only_requests_are_counted() -> None:

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,7 +60,8 @@ class Counted:
 
     def as_json(self) -> dict[str, Any]:
         """Return it for the file of figures."""
-        return {**asdict(self), "met": self.met}
+        # `asdict` makes a Counter anew as if from its pairs, and counts these.
+        return {**asdict(replace(self, requests=Counter())), "requests": dict(self.requests), "met": self.met}
 
 
 def answered_round_trips(pdus: Sequence[Pdu]) -> int:
