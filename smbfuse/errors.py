@@ -165,6 +165,17 @@ class ConnectionLost(SmbError):
         super().__init__(message, errno=errno)
         self.sent = sent
 
+    def of_request(self, *, sent: bool) -> "ConnectionLost":
+        """Return the same loss as who waits for one request is told of it."""
+        return ConnectionLost(str(self), sent=sent, errno=self.errno)
+
+
+class Silence(ConnectionLost):
+    """The server gave no sign of life any more, so that the connection was given up."""
+
+    def of_request(self, *, sent: bool) -> "Silence":
+        return Silence(str(self), sent=sent, errno=self.errno)
+
 
 class ConnectFailed(ConnectionLost):
     """No connection could be made: wrong name, closed port, refused NetBIOS name, no dialect in common."""

@@ -16,6 +16,7 @@ from smbfuse.errors import (
     NotFound,
     Reason,
     SecurityRefused,
+    Silence,
     Timeout,
     UnsavedData,
     WrongKind,
@@ -117,7 +118,7 @@ def exit_code(error: BaseException) -> Exit:
             return Exit.NO_SUCH_FOLDER
         case Denied():
             return Exit.ACCESS_DENIED
-        case Timeout():
+        case Timeout() | Silence():
             return Exit.NO_ANSWER
         case ConnectionLost():
             return Exit.CONNECTION_LOST

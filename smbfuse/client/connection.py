@@ -18,7 +18,7 @@ import trio
 from smbfuse.client.waiter import Waiter
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.engine.liveness import Liveness, Patience, Progress, Verdict
-from smbfuse.errors import ConnectionLost, ProtocolError, SmbError, Timeout
+from smbfuse.errors import ConnectionLost, ProtocolError, Silence, SmbError, Timeout
 from smbfuse.wire import nbss
 from smbfuse.wire.record import Buffer
 
@@ -260,7 +260,7 @@ class Connection:
             if verdict is Verdict.DEAD:
                 self.silent_since = self.liveness.asked_at
                 silent_s = now - self.liveness.heard_at
-                self._end(ConnectionLost(f"no sign of life from {self.stream.peer} for {silent_s:.0f} s", sent=True))
+                self._end(Silence(f"no sign of life from {self.stream.peer} for {silent_s:.0f} s", sent=True))
                 return
             if verdict is Verdict.PROBE:
                 self._probe = self.engine.ping()

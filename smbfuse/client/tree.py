@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 MOST_REPEATS: Final = 4  # of one call that nothing gets past: a request that kills every connection is its own fault
 MOST_LOSSES: Final = 64  # of one call, whatever else gets past
+MOST_PATIENCE: Final = 4  # times `timeo`, from the first silence on: then the same
 
 
 class _Turns:
@@ -86,15 +87,15 @@ class Tree:
         """Make `call` on the share in force, and again on a new connection if the old one is lost meanwhile.
 
         The time without a connection is bounded by `timeo`, counted from the loss. A call that keeps losing its
-        connection, while nothing else gets past it, is given up after a few repeats, and any call once it has lost one
-        when `timeo` had passed since the first silence: a link may carry a login, and swallow whatever is larger.
-        `unsent_only`: it is repeated only if it surely never left; what a session that is gone refuses may be the last
-        of several requests, so this counts as having left.
+        connection, while nothing else gets past it, is given up after a few repeats, or once it has lost one when
+        `timeo` had passed since the first silence. Whatever gets past it, it is given up at last: a link may carry what
+        is small, and swallow what is larger. `unsent_only`: it is repeated only if it surely never left; what a session
+        that is gone refuses may be the last of several requests, so this counts as having left.
         Raises: what the call and a dial may raise; ConnectionLost is `sent` if any attempt was.
         """
         sent = False
         losses = in_vain = 0
-        give_up_at = math.inf
+        give_up_at = end_at = math.inf
         number = self._turns.number()
         while True:
             try:
@@ -117,10 +118,15 @@ class Tree:
                 return result
             self._lost(share, session_incarnation, lost)
             losses += 1
-            in_vain += self._answered == answered
-            give_up_at = min(give_up_at, self._supervisor.deadline)
-            late = trio.current_time() >= give_up_at or losses > MOST_LOSSES
-            if late or in_vain > MOST_REPEATS or (sent and unsent_only):
+            deadline = self._supervisor.deadline
+            if self._answered == answered:
+                in_vain += 1
+                give_up_at = min(give_up_at, deadline)
+            else:
+                give_up_at = deadline
+            end_at = min(end_at, deadline + (MOST_PATIENCE - 1) * self._supervisor.timeo_s)
+            late = trio.current_time() >= min(give_up_at, end_at)
+            if late or losses > MOST_LOSSES or in_vain > MOST_REPEATS or (sent and unsent_only):
                 raise lost
             log.debug("repeated after a loss share=%s losses=%d reason=%s", self.name, losses, lost)
 

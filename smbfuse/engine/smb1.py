@@ -330,9 +330,7 @@ class Smb1Engine:
         for queue in self._queues():
             queue.clear()
         for exchange in exchanges:
-            own = error
-            if isinstance(error, ConnectionLost):
-                own = ConnectionLost(str(error), sent=exchange.sent, errno=error.errno)
+            own = error.of_request(sent=exchange.sent) if isinstance(error, ConnectionLost) else error
             exchange.finish(own)
         if self.oplocks is not None:
             self.oplocks.lost()

@@ -297,9 +297,7 @@ class Smb2Engine:
         self._cancels.clear()
         self._backlog.clear()
         for exchange in exchanges.values():
-            own = error
-            if isinstance(error, ConnectionLost):
-                own = ConnectionLost(str(error), sent=exchange.sent, errno=error.errno)
+            own = error.of_request(sent=exchange.sent) if isinstance(error, ConnectionLost) else error
             exchange.finish(own)
         if self.on_lost is not None:
             self.on_lost()

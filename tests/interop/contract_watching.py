@@ -61,7 +61,9 @@ async def what_another_client_makes_and_removes_is_told(stage: Stage) -> None:
         await stage.other.remove(path, Kind.FILE)
         await told(watch, Notice(Happened.REMOVED, "größe 📁.txt"))
         await stage.other.make_directory(stage.at("Ordner"))
-        await told(watch, Notice(Happened.ADDED, "Ordner"))
+        # Samba 4.22 makes a folder under another name, and renames it.
+        appeared = {(Happened.ADDED, "Ordner"), (Happened.RENAMED, "Ordner")}
+        await heard(watch, lambda seen: not appeared.isdisjoint((notice.what, notice.path) for notice in seen))
         assert watch.stands
 
 
