@@ -208,9 +208,9 @@ class Amount:
     patience_s: float
 
 
-REQUEST: Final = 131072  # of a write: a connection bears several
-SOME: Final = Amount(1, 25, 250_000, 3, 100, 2, 120)
-MUCH: Final = Amount(10, 400, 500_000, 20, 200, 10, 1000)
+REQUEST: Final = 131072  # of a write: what leaves at once on a new connection, two of these, is less than it bears
+SOME: Final = Amount(1, 25, 300_000, 2, 100, 2, 120)
+MUCH: Final = Amount(3, 100, 400_000, 5, 120, 6, 1000)
 PROGRAMS: Final = ["git", "delete", "wal"]
 IN_SHORT: Final = [
     ("git", "1.0", "cut"),
