@@ -68,6 +68,11 @@ class Flow:
         self.in_flight += size
         return Departure(self.now, size, sent, self._moved, 2 * self.in_flight >= self.window)
 
+    def given_up(self, departure: Departure) -> Departure:
+        """Note that nobody waits for a request any longer: its answer may never come, and others are to leave."""
+        self.in_flight -= departure.size
+        return departure._replace(size=0)
+
     def answered(self, departure: Departure, received: int) -> None:
         """Note that a request was answered now, in so many bytes."""
         self.in_flight -= departure.size

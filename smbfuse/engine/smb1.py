@@ -174,8 +174,11 @@ class Smb1Engine:
             self._queue_of(exchange).remove(exchange)
             exchange.finish(ConnectionLost(f"{exchange.label}: given up before it was sent", sent=False))
             return
+        given_up = [pending for pending in self._pending.values() if pending.exchange is exchange]
+        for pending in given_up:
+            pending.departure = self.flow.given_up(pending.departure)
         if self._can_cancel:
-            self._cancels += [pending for pending in self._pending.values() if pending.exchange is exchange]
+            self._cancels += given_up
 
     def statistics(self) -> EngineStatistics:
         """Return the counters."""

@@ -138,7 +138,10 @@ class Smb2Engine:
             self._backlog.remove(exchange)
             exchange.finish(ConnectionLost(f"{exchange.label}: given up before it was sent", sent=False))
             return
-        self._cancels += [pending for pending in self._pending.values() if pending.exchange is exchange]
+        given_up = [pending for pending in self._pending.values() if pending.exchange is exchange]
+        for pending in given_up:
+            pending.departure = self.flow.given_up(pending.departure)
+        self._cancels += given_up
 
     def statistics(self) -> EngineStatistics:
         """Return the counters."""

@@ -210,6 +210,23 @@ def test_reads_leave_as_far_as_the_link_carries_them_and_others_pass() -> None:
     assert engine.flow.request > 1 << 20
 
 
+def test_what_is_given_up_keeps_nobody_from_leaving() -> None:
+    engine = engine_with(500)
+    engine.flow = Flow()
+    given_up = [engine.submit((read(CREDIT_SIZE, number),), bulk=True) for number in range(2)]
+    (first, *_) = [pdu[0][0] for pdu in sent(engine)]
+    waiting = engine.submit((read(CREDIT_SIZE, 2),), bulk=True)
+    assert not sent(engine)
+    for exchange in given_up:
+        engine.cancel(exchange)
+    headers = [pdu[0][0] for pdu in sent(engine)]
+    assert [header.command for header in headers] == [Command.CANCEL, Command.CANCEL, Command.READ]
+    assert waiting.sent
+    engine.flow.now = 0.001
+    arrive(engine, response(first, ReadResponse(bytes(CREDIT_SIZE), 0, 0).encode()))  # after all
+    assert engine.flow.in_flight == CREDIT_SIZE
+
+
 def test_reads_are_not_kept_waiting_by_small_requests_for_ever() -> None:
     engine = engine_with(1)
     waiting_read = engine.submit((read(100),), bulk=True)
