@@ -161,6 +161,8 @@ async def open_handle(tree: Smb1Tree, path: str, intent: OpenIntent, *, plain: b
                     )
                     tree.chains = False
                 close_when_done(tree, exchange, functools.partial(opening.fid, tree))
+                if isinstance(error, ConnectionLost) and exchange.sent:
+                    raise error.of_request(sent=True) from None  # not what it met has left, perhaps; but the open has
                 raise
             finally:
                 if query is not None:

@@ -12,8 +12,9 @@ import trio.testing
 
 from smbfuse.client import smb1_names
 from smbfuse.client.smb1_share import Smb1Share
-from smbfuse.errors import DecodeError, ProtocolError, StaleHandle, StatusError
-from smbfuse.share import Caching, Kind, OpenFile, OpenIntent
+from smbfuse.client.smb1_stat import StatQuery
+from smbfuse.errors import ConnectionLost, DecodeError, ProtocolError, StaleHandle, StatusError
+from smbfuse.share import Caching, Creation, FileStat, Kind, OpenFile, OpenIntent
 from smbfuse.status import NtStatus
 from smbfuse.wire import nbss
 from smbfuse.wire.smb1 import files, io
@@ -110,6 +111,21 @@ async def test_first_bytes_that_are_nonsense_leave_no_handle_behind() -> None:
             await share.open("a.txt", OpenIntent(first_bytes=4))
     assert server.opened == [1]
     assert server.closed == {1: 1}
+
+
+async def test_an_open_that_has_left_is_never_said_not_to_have_been_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told so repeats it: an exclusive one would then meet the file that it has made."""
+
+    async def never_left(_query: StatQuery) -> FileStat:
+        raise ConnectionLost("cut between the two requests", sent=False)
+
+    server = Counting()
+    async with mounted(server) as share:
+        monkeypatch.setattr(StatQuery, "result", never_left)
+        with pytest.raises(ConnectionLost) as lost:
+            await share.open("new.txt", OpenIntent(read=True, write=True, creation=Creation.EXCLUSIVE))
+    assert lost.value.sent
+    assert server.opened == [1]
 
 
 # --- a handle that is to stand aside ----------------------------------------------------------------------------------
