@@ -179,7 +179,10 @@ class Smb2Server:
         try:
             if related.status and header.flags & HeaderFlags.RELATED_OPERATIONS:
                 raise Refused(related.status)
-            body = self._handlers[Command(header.command)](element, related)
+            handler = self._handlers.get(Command(header.command))
+            if handler is None:
+                raise Refused(NtStatus.NOT_SUPPORTED)
+            body = handler(element, related)
             status = related.interim or NtStatus.SUCCESS
         except Refused as refused:
             status, body = refused.status, ErrorResponse(refused.data).encode()
