@@ -35,7 +35,7 @@ COUNTS: Final = [
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
+@pytest.mark.parametrize("vers", [pytest.param("1.0", marks=pytest.mark.soak), "3.1.1"])
 def test_reconnects_leave_nothing_behind(
     samba: SambaServer,
     share_folder: "os.PathLike[str]",
@@ -206,7 +206,7 @@ def idle_footprint(mounted: Mount) -> Footprint:
         pytest.param(1800, id="30 min", marks=[pytest.mark.soak, pytest.mark.timeout(3000)]),
     ],
 )
-@pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
+@pytest.mark.parametrize("vers", [pytest.param("1.0", marks=pytest.mark.soak), "3.1.1"])
 def test_nothing_stays_of_faults_and_load(
     start_samba: Callable[..., SambaServer],
     relay_to: Callable[..., Relay],

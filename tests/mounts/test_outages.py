@@ -14,7 +14,7 @@ from tests.support.samba import SambaServer, wait_for
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba, pytest.mark.timeout(240)]
 
-DIALECTS: Final = ["1.0", "2.1", "3.1.1"]
+DIALECTS: Final = ["1.0", pytest.param("2.1", marks=pytest.mark.soak), "3.1.1"]
 TIMEO_S: Final = 4
 PROMISED_S: Final = TIMEO_S + 2.0  # docs/connections.md
 AT_ONCE_S: Final = 2.0  # a process is started too, on a machine that may have other things to do
