@@ -43,23 +43,17 @@ async def watch_share(
     `told` is called with nothing once it is watched, and `offline` once for each time without a connection.
     Raises: SmbError (why it is not watched, or not any longer), OSError of the two calls.
     """
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        end = nursery.cancel_scope.cancel
-        await nursery.start(functools.partial(signals.watch, end=end, abort=end, hangup_ends=True))
+
+    async def watch(nursery: trio.Nursery) -> None:
+        source = await open_source(config, nursery)
         try:
-            source = await open_source(config, nursery)
-            try:
-                share = await source.share("")
-                await _watch(share, "", _waiting(told), _waiting(offline), recursive=recursive)
-            finally:
-                with trio.CancelScope(deadline=trio.current_time() + _FAREWELL_S, shield=True):
-                    await source.aclose()
-        except (SmbError, OSError) as error:
-            failure = error  # raised outside the nursery, which would wrap it
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            share = await source.share("")
+            await _watch(share, "", _waiting(told), _waiting(offline), recursive=recursive)
+        finally:
+            with trio.CancelScope(deadline=trio.current_time() + _FAREWELL_S, shield=True):
+                await source.aclose()
+
+    await _until_a_signal(watch)
 
 
 def watch_mounted(source: ShareSource, mapping: NameMapping, request: Mapping[str, Any]) -> control.Story:
@@ -101,28 +95,36 @@ async def hear_of_mounted(
 
     Raises: SmbError (why the folder is not watched, or not any longer), OSError (nobody answers; of the calls).
     """
+
+    def heard(line: Mapping[str, Any]) -> None:
+        match line:
+            case {"watching": True}:
+                told(())
+            case {"notices": [*notices]}:
+                told([Notice(Happened[what], path, old_path) for what, path, old_path in notices])
+            case {"offline": str(sentence)}:
+                offline(sentence)
+            case {"error": str(sentence)}:
+                raise SmbError(sentence)
+
+    async def follow(_: trio.Nursery) -> None:
+        await control.follow(socket, request, heard)
+        raise ConnectionLost("the mount has ended", sent=False)
+
+    await _until_a_signal(follow)
+
+
+async def _until_a_signal(work: Callable[[trio.Nursery], Awaitable[None]]) -> None:
+    """Do something in a nursery of its own, until it ends or a signal comes.  Raises: its SmbError or OSError."""
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         end = nursery.cancel_scope.cancel
         await nursery.start(functools.partial(signals.watch, end=end, abort=end, hangup_ends=True))
-
-        def heard(line: Mapping[str, Any]) -> None:
-            match line:
-                case {"watching": True}:
-                    told(())
-                case {"notices": [*notices]}:
-                    told([Notice(Happened[what], path, old_path) for what, path, old_path in notices])
-                case {"offline": str(sentence)}:
-                    offline(sentence)
-                case {"error": str(sentence)}:
-                    raise SmbError(sentence)
-
         try:
-            await control.follow(socket, request, heard)
-            failure = ConnectionLost("the mount has ended", sent=False)
+            await work(nursery)
         except (SmbError, OSError) as error:
-            failure = error  # as above
-        nursery.cancel_scope.cancel()
+            failure = error  # raised outside the nursery, which would wrap it
+        end()
     if failure is not None:
         raise failure
 

@@ -8,7 +8,6 @@ and in the kernel, and the handle is given back, which answers the break. Our ow
 [MS-SMB2] 3.3.4.7; servers without directory leases are not asked.
 """
 
-import logging
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -16,17 +15,14 @@ from typing import Final
 
 import trio
 
-from smbfuse.errors import SmbError
 from smbfuse.share import Caching, Features, OpenDirectory, Share
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
-from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.bypath import renew_unasked
 from smbfuse.vfs.contested import MOMENT_S, Contested
 from smbfuse.vfs.grants import Grant
 from smbfuse.vfs.inode import Folder, is_below
 from smbfuse.vfs.nodes import NodeTable
-
-log = logging.getLogger(__name__)
 
 LEASES_MAX: Final = 128  # folders kept open on the server for their leases
 VERIFIED_MAX: Final = 32  # folders in a folder whose names are asked for anew when its lease breaks
@@ -158,14 +154,7 @@ class FolderLeases:
         """Ask for folders by name: the kernel was not told to, and goes on to believe what it knows of them."""
         async with trio.open_nursery() as nursery:
             for folder in folders:
-                nursery.start_soon(self._verify_one, folder)
-
-    async def _verify_one(self, folder: Folder) -> None:
-        try:
-            stat, asked = await by_path(self._nodes, folder, lambda share, path: share.stat(path))
-            self._nodes.refresh(folder, stat, asked)
-        except SmbError as error:
-            log.debug("folder=%r may have gone: %s", folder.name, error)
+                nursery.start_soon(renew_unasked, self._nodes, folder)
 
     def _end(self, lease: FolderLease) -> FolderLease:
         if not lease.ended:

@@ -12,7 +12,7 @@ from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout
 from smbfuse.share import Features, FileStat, Kind, Share, ShareSource
 from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, pack
 from smbfuse.vfs.blocks import Spawn
-from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.bypath import renew
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.inode import Folder, Node, ShareRoot, share_root
 from smbfuse.vfs.names import NAME_MAX, Names, fold, from_wtf8, needs_listing, to_wtf8
@@ -147,12 +147,11 @@ class Lookup:
             return True
         self.misses += 1
         try:
-            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
+            return await renew(self._nodes, node)
         except (ConnectionLost, Timeout):
             if self._is_all_there_is(node):
                 return True
             raise
-        return self._nodes.refresh(node, stat, asked)
 
     async def _find_file(self, folder: Folder, name: bytes) -> Node | None:
         home = share_root(folder)

@@ -1,19 +1,16 @@
 """Reads that one block in memory does not answer: what is fetched for them, and what is laid over it."""
 
 import errno as posix
-import logging
 
 import trio
 
 from smbfuse.errors import SmbError
 from smbfuse.vfs.attrs import Lifetimes
 from smbfuse.vfs.blocks import GRAIN, BlockCache, Spawn
-from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.bypath import renew_unasked
 from smbfuse.vfs.inode import Node
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.sharedfile import IN_FLIGHT, MOST_AHEAD, SPARE_REQUESTS, UNKNOWN, Handle, SharedFile
-
-log = logging.getLogger(__name__)
 
 _UNKNOWN_PAGES = hash(UNKNOWN)
 
@@ -72,10 +69,7 @@ class Reading:
 
     async def _renew(self, node: Node) -> None:
         try:
-            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
-            self._nodes.refresh(node, stat, asked)
-        except SmbError as error:
-            log.debug("file=%r may have gone: %s", node.name, error)
+            await renew_unasked(self._nodes, node)
         finally:
             self._renewing.discard(node.ino)
             self._nodes.unpin(node)

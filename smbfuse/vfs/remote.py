@@ -21,7 +21,7 @@ from smbfuse.errors import ConnectionLost, SmbError, Timeout
 from smbfuse.share import Features, Happened, Notice, ShareSource, Watch
 from smbfuse.vfs.attrs import AbsentNames, Lifetimes
 from smbfuse.vfs.blocks import Spawn
-from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.bypath import renew_unasked
 from smbfuse.vfs.directory import OpenDirectories
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.nodes import NodeTable
@@ -224,11 +224,7 @@ class RemoteChanges:
     async def _verify(self, folders: Sequence[Folder]) -> None:
         """Ask for folders by name: the kernel was not told to, and goes on to believe what it knows of them."""
         for folder in folders:
-            try:
-                stat, asked = await by_path(self._nodes, folder, lambda share, path: share.stat(path))
-                self._nodes.refresh(folder, stat, asked)
-            except SmbError as error:
-                log.debug("folder=%r may have gone: %s", folder.name, error)
+            await renew_unasked(self._nodes, folder)
 
 
 def _all_in(folder: Folder) -> Iterator[Node]:

@@ -17,7 +17,7 @@ from typing import Final
 from smbfuse.config import ModeChanges, View
 from smbfuse.errors import Denied, SmbError
 from smbfuse.share import SETTABLE, Attributes, Change, Features, FileStat, Kind, creation_is_derived
-from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.bypath import renew
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.lookup import Lookup, is_server_root
@@ -110,8 +110,7 @@ class AttributeChanges:
         if mode is None or node.stat().kind is Kind.DIRECTORY:
             return None
         if not self._lookup.is_fresh(node) and node.parent is not None:
-            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
-            self._nodes.refresh(node, stat, asked)
+            await renew(self._nodes, node)
         attributes = Attributes(node.stat().attributes)
         wanted = attributes & ~Attributes.READONLY if mode & WRITE_BITS else attributes | Attributes.READONLY
         return None if wanted == attributes else settable(wanted)

@@ -5,20 +5,16 @@ for `a` first, and most likely goes on as the last time: so `a/b`, `a/b/c` and t
 that nobody came for is not made again until the way has been gone again.
 """
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from smbfuse.errors import SmbError
 from smbfuse.vfs.blocks import Spawn
-from smbfuse.vfs.bypath import by_path
+from smbfuse.vfs.bypath import renew_unasked
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.nodes import NodeTable
-
-log = logging.getLogger(__name__)
 
 FOLDERS_MAX: Final = 512  # of which it is known where the way led on
 STEPS_MAX: Final = 16  # asked for at once
@@ -84,10 +80,7 @@ class Trails:
 
     async def _ask(self, node: Node) -> None:
         try:
-            stat, asked = await by_path(self._nodes, node, lambda share, path: share.stat(path))
-            self._nodes.refresh(node, stat, asked)
-        except SmbError as error:
-            log.debug("%r is not where it was: %s", node.name, error)
+            await renew_unasked(self._nodes, node)
         finally:
             self._under_way.pop(node.ino).set()
             self._nodes.unpin(node)
