@@ -101,6 +101,10 @@ class StaleHandle(StatusError):
     errno = posix.ESTALE
 
 
+class Orphaned(StaleHandle):
+    """The handle was lost after its file had been removed through us: the file is no more, and nobody can miss it."""
+
+
 class SessionGone(StatusError):
     """The login or the tree connection has ended on the server: log in again, then repeat."""
 

@@ -20,7 +20,17 @@ import trio
 
 from smbfuse.client.evidence import Known, Proof
 from smbfuse.client.protection import Protection
-from smbfuse.errors import ConnectionLost, Denied, NotFound, SessionGone, SmbError, StaleHandle, Timeout, WrongKind
+from smbfuse.errors import (
+    ConnectionLost,
+    Denied,
+    NotFound,
+    Orphaned,
+    SessionGone,
+    SmbError,
+    StaleHandle,
+    Timeout,
+    WrongKind,
+)
 from smbfuse.share import (
     Buffer,
     Caching,
@@ -49,6 +59,7 @@ class Reopening:
 
     def __init__(self, share: ReconnectingShare, path: str, holding: Holding | None, incarnation: int) -> None:
         self.path: str | None = path  # None: removed, or replaced by another file
+        self._opened_as = path
         self.holding = holding  # who stands for the holder on the handle's connection
         self._share = share
         self._incarnation = incarnation  # of the handle; 0: the server has closed it
@@ -84,8 +95,11 @@ class Reopening:
                 self._give_up(proof)
 
     def _give_up(self, proof: Proof) -> None:
+        if self.path is None:
+            self._void = f"{self._opened_as!r}: it was removed, and then the connection was lost"
+            return
         what = "was changed by somebody else" if proof is Proof.CHANGED else "is gone, or another file has its name"
-        self._void = f"{self.path or 'a file'!r}: it {what} since the connection was lost"
+        self._void = f"{self.path!r}: it {what} since the connection was lost"
 
     def _error(self) -> SmbError:
         return StaleHandle(self._void or f"{self.path!r} is closed", status=NtStatus.FILE_CLOSED)
@@ -106,7 +120,6 @@ class ReconnectingFile(Reopening):
         durable: DurableOpen | None = None,
     ) -> None:
         super().__init__(share, path, holding, incarnation)
-        self._opened_as = path
         self._durable = durable
         self.known = known
         self.stat = file.stat
@@ -334,7 +347,15 @@ class ReconnectingFile(Reopening):
         if self._lost_writes:
             self._damaged = proof is Proof.CHANGED
             spans = ", ".join(f"{start} to {end - 1}" for start, end in sorted(self._lost_writes.items()))
-            log.warning("%s; bytes %s of it were on their way and may not be on the server", self._void, spans)
+            level = logging.INFO if self._is_orphaned() else logging.WARNING
+            log.log(level, "%s; bytes %s of it were on their way and may not be on the server", self._void, spans)
 
     def _error(self) -> SmbError:
-        return SmbError(self._void or "", errno=errno.EIO) if self._damaged else super()._error()
+        if self._damaged:
+            return SmbError(self._void or "", errno=errno.EIO)
+        if self._void is not None and self._is_orphaned():
+            return Orphaned(self._void, status=NtStatus.FILE_CLOSED)
+        return super()._error()
+
+    def _is_orphaned(self) -> bool:
+        return self.path is None and self.stat.links in (None, 1)

@@ -24,7 +24,7 @@ from typing import Protocol
 
 import trio
 
-from smbfuse.errors import SmbError
+from smbfuse.errors import Orphaned, SmbError
 from smbfuse.share import Buffer
 from smbfuse.vfs.budget import Budget
 from smbfuse.vfs.extents import Chunk, Extents, Piece
@@ -218,11 +218,15 @@ class Writeback:
         self._press(self._mark)
 
     def abandon(self) -> list[Chunk]:
-        """Drop what was refused, because nobody is left who could try again; say so in the log, and return it."""
+        """Drop what was refused, because nobody is left who could try again; say so in the log.
+
+        Return what will be missed: nothing of a file that was removed.
+        """
         given_up = _joined(self._refused.cut(0))
         for chunk in given_up:
             length = chunk.end - chunk.start
-            log.warning(
+            log.log(
+                self._level(),
                 "file=%r %d bytes at offset %d are given up, the file is closed: %s",
                 self._target.path,
                 length,
@@ -231,7 +235,7 @@ class Writeback:
             )
         self._said.clear()
         self._note()
-        return given_up
+        return [] if isinstance(self.error, Orphaned) else given_up
 
     @contextlib.asynccontextmanager
     async def cutting(self, size: int) -> AsyncIterator[None]:
@@ -322,7 +326,8 @@ class Writeback:
             cause, said = self.error.errno, self._said.get(self.error.errno, 0)
             self._said[cause] = self._mark
             for chunk in _joined([piece for piece in self._refused.pieces() if piece.mark > said]):
-                log.warning(
+                log.log(
+                    self._level(),
                     "file=%r %d bytes at offset %d are not on the server: %s",
                     self._target.path,
                     chunk.end - chunk.start,
@@ -334,6 +339,10 @@ class Writeback:
             log.info("file=%r nothing of it is missing on the server any longer", self._target.path)
 
     # -- inside
+
+    def _level(self) -> int:
+        """Return how loudly to say what was refused: what was lost with a removed file alarms nobody."""
+        return logging.INFO if isinstance(self.error, Orphaned) else logging.WARNING
 
     def _press(self, mark: int) -> None:
         self._hurry = max(self._hurry, mark)

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.client.reopening import ReconnectingFile
-from smbfuse.errors import Busy, ConnectionLost, Denied, SmbError, StaleHandle, Timeout
+from smbfuse.errors import Busy, ConnectionLost, Denied, Orphaned, SmbError, StaleHandle, Timeout
 from smbfuse.share import Attributes, Caching, Change, Creation, Features, Kind, OpenIntent
 from smbfuse.status import NtStatus, error
 from tests.client.severed import DIAL_S, Harm, World
@@ -323,6 +323,44 @@ async def test_bytes_on_their_way_into_a_file_that_was_replaced_are_named(
         with pytest.raises(StaleHandle):
             await writer.write(20, [b"ours"])
         assert world.disk.node("file").data == b"another one"
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_bytes_on_their_way_into_a_file_that_we_removed_alarm_nobody(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    caplog.set_level("INFO")
+    async with a_file(WRITING) as (world, share, writer):
+        if how == "removed":
+            await share.remove("file", Kind.FILE)
+        else:
+            world.disk.add("another", b"another one")
+            await share.rename("another", "file", replace=True)
+        world.cut("write", REQUEST_LOST)
+        with pytest.raises(Orphaned):
+            await writer.write(20, [b"ours"])
+    (said,) = [record for record in caplog.records if "on their way" in record.getMessage()]
+    assert (said.levelname, said.getMessage()) == (
+        "INFO",
+        "'file': it was removed, and then the connection was lost;"
+        " bytes 20 to 23 of it were on their way and may not be on the server",
+    )
+
+
+async def test_bytes_on_their_way_into_a_file_that_has_another_name_left_are_named(
+    autojump_clock: MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("bytes 20 to 23 of it were on their way")
+    world = a_world(features=Features.POSIX | Features.HARD_LINKS)
+    async with world.share() as share:
+        await share.link("file", "another name")
+        writer = await share.open("file", WRITING)
+        await writer.refresh()
+        await share.remove("file", Kind.FILE)
+        world.cut("write", REQUEST_LOST)
+        with pytest.raises(StaleHandle) as raised:
+            await writer.write(20, [b"ours"])
+        assert type(raised.value) is StaleHandle
 
 
 async def test_bytes_that_were_confirmed_later_are_not_named(autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode
-from smbfuse.errors import Denied, NoSpace, SmbError
+from smbfuse.errors import Denied, NoSpace, Orphaned, SmbError
 from smbfuse.share import Buffer, Caching, Features, Limits
 from smbfuse.vfs.budget import GATHER_S
 from smbfuse.vfs.opening import FIRST_BYTES
@@ -910,6 +910,26 @@ async def test_refused_bytes_are_given_up_with_the_last_close_and_named(
     assert share.open_files == 0
     assert await mounted.fs.drain(trio.current_time() + 1) == []
     assert (await mounted.find("f")).stat.size == 0
+
+
+async def test_bytes_lost_with_a_removed_file_are_told_to_its_program_and_alarm_nobody(
+    mount: Mount, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    caplog.set_level("INFO")
+    share = granting()
+    mounted, fh = await with_open_file(mount, share)
+    await mounted.fs.write(fh, 0, b"0123456789")
+    share.fail("write", Orphaned("it was removed", status=0xC0000128), times=10)
+    with pytest.raises(Orphaned):
+        await mounted.fs.flush(fh)
+    await mounted.fs.release(fh)
+    await trio.sleep(5)
+    said = [(record.levelname, record.getMessage()) for record in caplog.records if "10 bytes" in record.getMessage()]
+    assert said == [
+        ("INFO", "file='f' 10 bytes at offset 0 are not on the server: it was removed"),
+        ("INFO", "file='f' 10 bytes at offset 0 are given up, the file is closed: it was removed"),
+    ]
+    assert await mounted.fs.drain(trio.current_time() + 1) == []
 
 
 async def test_a_large_write_through_that_fails_half_way_is_short(
