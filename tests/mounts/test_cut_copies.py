@@ -13,7 +13,7 @@ import pytest
 from tests.relay import Relay
 from tests.support.mounts import Mount, Options
 from tests.support.samba import SambaServer
-from tests.support.striking import Strikes, cut_every, silence_at, strike_at
+from tests.support.striking import Strikes, cut_every, silence_every, strike_at
 from tests.support.tree import MIB, sha256, write_random
 from tests.support.users import ROOT, User
 from tests.support.workplace import Workplace, needs
@@ -127,8 +127,7 @@ def test_a_copy_goes_on_over_connections_that_fall_silent(
     mounted = mount(samba, options, subfolder=f"/{share_folder.name}")
     work = copying(mounted, share_folder, user, size.whole, direction)
     silences = 3 if size.piece == 4 * MIB else size.strikes  # each takes some seconds
-    marks = [size.whole * (number + 1) // (silences + 2) for number in range(silences)]
-    falling_silent = silence_at(relay, work.progress, marks)
+    falling_silent = silence_every(relay, work.progress, size.whole // (silences + 2), silences)
     assert copy_through(mounted, work, size.patience_s, falling_silent) >= silences * 2 // 3
 
 
@@ -276,7 +275,7 @@ def test_programs_do_not_notice(
     marks = [amount.messages * (number + 1) for number in range(amount.strikes)]
     disturbing = {
         "cut": cut_every(relay, amount.piece, to_server=True),
-        "silent": silence_at(relay, relay.mark, marks),
+        "silent": silence_every(relay, relay.mark, amount.messages, amount.strikes),
         "restarted": strike_at(relay.mark, marks, server.restart),
     }[harm]
     with disturbing as strikes:

@@ -67,19 +67,21 @@ def cut_every(relay: Relay, count: int, *, to_server: bool) -> Iterator[Strikes]
 
 
 @contextlib.contextmanager
-def silence_at(relay: Relay, progress: Callable[[], int], marks: list[int]) -> Iterator[Strikes]:
-    """Have the connection fall silent for ever whenever `progress` has reached the next of `marks`.
+def silence_every(relay: Relay, progress: Callable[[], int], step: int, times: int) -> Iterator[Strikes]:
+    """Have each of the first `times` connections fall silent for ever, once `progress` has gone `step` further by it.
 
-    Not before the next connection is there: a silence is noticed after some seconds, and progress may go on meanwhile.
+    So one that is there to make good for a silence may do some work first, however far the work had come meanwhile.
     """
-    waiting, accepted = list(marks), -1
+    accepted, began = relay.accepted, progress()
+    silent = False
 
     def strike(strikes: Strikes) -> None:
-        nonlocal accepted
-        if waiting and progress() >= waiting[0] and relay.accepted != accepted:
-            waiting.pop(0)
-            accepted = relay.accepted
+        nonlocal accepted, began, silent
+        if relay.accepted != accepted:
+            accepted, began, silent = relay.accepted, progress(), False
+        elif not silent and strikes.count < times and progress() - began >= step:
             relay.forget(answer=False)
+            silent = True
             strikes.count += 1
         strikes.ended.wait(LOOK_EVERY_S)
 
