@@ -40,10 +40,12 @@ class Harm(enum.Enum):
 
 
 class TimedDisk(MemDisk):
-    """A disk whose clock runs as the test's does; no time on it is a whole second."""
+    """A disk whose clock runs as the test's does, `lag_ns` behind it; no time on it is a whole second."""
+
+    lag_ns = 0
 
     def tick(self) -> int:
-        self._now_ns = max(self._now_ns + 100, now_ns())
+        self._now_ns = max(self._now_ns + 100, now_ns() - self.lag_ns)
         self.stirred.stir()
         return self._now_ns
 

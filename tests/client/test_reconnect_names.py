@@ -178,6 +178,16 @@ async def test_what_another_client_made_after_the_loss_is_not_taken_for_ours(
 
 
 @pytest.mark.parametrize("act", MAKING, ids=name)
+async def test_what_was_made_by_a_clock_that_ticks_late_is_ours(autojump_clock: MockClock, act: Act) -> None:
+    world = a_world()
+    async with a_minute_later(world) as share:
+        world.disk.lag_ns = 60_000_000
+        world.cut(act.operation, ANSWER_LOST)
+        await act.call(share)
+        assert act.happened(world)
+
+
+@pytest.mark.parametrize("act", MAKING, ids=name)
 async def test_without_the_servers_clock_nothing_is_taken_for_ours(autojump_clock: MockClock, act: Act) -> None:
     world = a_world()
     world.tells_time = False
