@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
+from smbfuse.client import departures
 from smbfuse.client.waiter import Waiter
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.engine.liveness import Liveness, Patience, Progress, Verdict
@@ -127,8 +128,12 @@ class Connection:
         Cancelled: the exchange is abandoned (CANCEL where the protocol has it), the PDU is never cut.
         Raises: ConnectionLost, Timeout (the deadline passed without progress), what the engine found wrong.
         """
-        if not exchange.done:
-            await self._wait(exchange, self.timeo_s if timeo_s is None else timeo_s)
+        try:
+            if not exchange.done:
+                await self._wait(exchange, self.timeo_s if timeo_s is None else timeo_s)
+        finally:
+            if exchange.sent:
+                departures.note()
         if exchange.error is not None:
             raise exchange.error
         return exchange.replies

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from smbfuse.client import departures
 from smbfuse.client.replay import Doubt
 from smbfuse.client.session import ServerClock, Session
 from smbfuse.client.supervisor import FAREWELL_S, Supervisor
@@ -148,7 +149,13 @@ class Tree:
             nonlocal sent_at
             if not in_doubt:
                 sent_at = trio.current_time()
-            return await call(share)
+            with departures.noted() as departed:
+                try:
+                    return await call(share)
+                except ConnectionLost as error:
+                    if departed.any and not error.sent:
+                        raise error.of_request(sent=True) from None
+                    raise
 
         while True:
             try:

@@ -67,6 +67,7 @@ class Filesystem:
         self._absent = AbsentNames()
         self._blocks = BlockCache(cache.size, self._spawn)
         self._space = SpaceCache(source, self._spawn)
+        self._over = False
         self._nursery: trio.Nursery  # this and what follows is set by `run`: what the root is depends on the share
         self._nodes: NodeTable
         self._files: OpenFiles
@@ -86,15 +87,18 @@ class Filesystem:
         Raises: SmbError if the root cannot be read.
         """
         refused: SmbError | None = None
-        async with trio.open_nursery() as self._nursery:
-            try:
-                await self._start()
-            except SmbError as error:
-                refused = error  # raised outside the nursery, which would wrap it
-                self._nursery.cancel_scope.cancel()
-            else:
-                task_status.started()
-                await trio.sleep_forever()
+        try:
+            async with trio.open_nursery() as self._nursery:
+                try:
+                    await self._start()
+                except SmbError as error:
+                    refused = error  # raised outside the nursery, which would wrap it
+                    self._nursery.cancel_scope.cancel()
+                else:
+                    task_status.started()
+                    await trio.sleep_forever()
+        finally:
+            self._over = True
         if refused is not None:
             raise refused
 
@@ -381,4 +385,5 @@ class Filesystem:
     # -- inside
 
     def _spawn(self, function: Callable[..., Awaitable[object]], *arguments: object) -> None:
-        self._nursery.start_soon(function, *arguments)
+        if not self._over:  # the connections last longer: a grant may end with one when there is nobody left to care
+            self._nursery.start_soon(function, *arguments)

@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from smbfuse.client import departures
 from smbfuse.client.connection import SCRATCH_SIZE, Connection
 from smbfuse.client.waiter import OTHERS_PATIENCE_S
 from smbfuse.errors import ConnectionLost, Timeout
@@ -333,6 +334,25 @@ async def test_a_cancelled_caller_abandons_its_exchange_and_cuts_nothing() -> No
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             assert await connection.perform(following) == [b"NEXT"]
+
+
+async def test_what_has_left_of_a_call_is_known_whatever_is_lost_afterwards() -> None:
+    async with connected() as (connection, engine, server):
+        engine.window = 1
+        with departures.noted() as departed:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.perform, engine.submit(b"first"))
+                number, _ = await request_of(server)
+                before = departed.any  # until it is known what became of it
+                await server.send_all(answer(number, b"done"))
+            assert (before, departed.any) == (False, True)
+            engine.window = 0
+            with departures.noted() as departed_later:
+                behind = engine.submit(b"never leaves")
+                connection.abort(ConnectionLost("cut", sent=True))
+                with pytest.raises(ConnectionLost) as raised:
+                    await connection.perform(behind)
+                assert (raised.value.sent, departed_later.any) == (False, False)
 
 
 async def test_several_exchanges_are_told_as_they_end_in_whatever_order() -> None:

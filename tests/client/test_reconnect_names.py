@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from smbfuse.client import departures
 from smbfuse.client.reconnect import ReconnectingShare
 from smbfuse.errors import ConnectionLost, Exists, NotFound, SmbError, StaleHandle, Timeout, WrongKind
 from smbfuse.share import Change, Creation, Features, Kind, OpenIntent
@@ -126,6 +127,23 @@ async def test_it_happens_once_when_the_session_ends_between_its_requests(
         await act.call(share)
         assert act.happened(world)
         assert world.dials == (1 if status is NtStatus.NETWORK_NAME_DELETED else 2)
+
+
+@pytest.mark.parametrize("act", ACTS, ids=name)
+async def test_it_happens_once_when_what_follows_it_never_leaves(autojump_clock: MockClock, act: Act) -> None:
+    """What makes a name asks about it afterwards: that this has not left says nothing of what has."""
+    world = a_world()
+
+    def lose() -> None:
+        departures.note()
+        world.lose()
+        raise ConnectionLost("not sent", sent=False)
+
+    async with a_minute_later(world) as share:
+        world.afterwards[act.operation] = lose
+        await act.call(share)
+        assert act.happened(world)
+        assert world.dials == 2
 
 
 @pytest.mark.parametrize("act", ACTS[:-1], ids=name)  # a look cannot tell the last one's two spellings apart

@@ -379,3 +379,16 @@ async def test_nothing_is_asked_for_without_a_cache(mount: Mount) -> None:
     mounted, fh = await with_open_file(mount, share, cache=Cache(mode=CacheMode.NONE))
     assert [intent.holder for _, intent in share.opened] == [None]
     await closed(mounted, fh)
+
+
+async def test_a_grant_may_end_when_the_filesystem_has(autojump_clock: MockClock) -> None:
+    """The connections outlive it: what is open is given back by them."""
+    share = granting()
+    share.add("f", b"content")
+    mounted = Mounted(MemSource(share), Cache(), View())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(mounted.fs.run)
+        await opened(mounted, "f")
+        nursery.cancel_scope.cancel()
+    with trio.move_on_after(PATIENCE_S + 1):
+        await share.other_client().open("f", OpenIntent(write=True))
