@@ -199,10 +199,21 @@ async def test_what_another_client_made_after_the_loss_is_not_taken_for_ours(
 async def test_what_was_made_by_a_clock_that_ticks_late_is_ours(autojump_clock: MockClock, act: Act) -> None:
     world = a_world()
     async with a_minute_later(world) as share:
-        world.disk.lag_ns = 60_000_000
+        world.disk.lag_ns = 15_000_000
         world.cut(act.operation, ANSWER_LOST)
         await act.call(share)
         assert act.happened(world)
+
+
+@pytest.mark.parametrize("act", MAKING, ids=name)
+async def test_what_was_made_a_moment_before_is_not_taken_for_ours(autojump_clock: MockClock, act: Act) -> None:
+    world = a_world()
+    async with a_minute_later(world) as share:
+        await act.call(world.other())  # type: ignore[arg-type]  # the same calls
+        await trio.sleep(0.03)
+        world.cut(act.operation, ANSWER_LOST)  # of the refusal
+        with pytest.raises(Exists):
+            await act.call(share)
 
 
 @pytest.mark.parametrize("act", MAKING, ids=name)
