@@ -27,8 +27,8 @@ from smbfuse.errors import NotFound
 from smbfuse.share import FileStat, Kind, Share
 from smbfuse.status import NtStatus
 
-# How far a file's time may lag behind the clock: a tick of Windows' clock, or of Linux' on a busy virtual machine (18 ms
-# were measured). More would be safer for who makes a folder, and less for who takes it for a lock: what another client
+# How far a file's time may lag behind the clock: a tick of Windows' clock, or of Linux' on a busy machine (18 ms were
+# measured). More would be safer for who makes a folder, and less for who takes it for a lock: what another client has
 # made so shortly before is taken for ours.
 FINE_NS: Final = 20_000_000
 COARSE_NS: Final = 2_000_000_000  # the same where times are kept in whole seconds, or in pairs of them

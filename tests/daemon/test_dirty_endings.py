@@ -20,7 +20,7 @@ PATTERNS = 12_000
 CONTENT = bytes(range(256)) * PATTERNS  # 3 MB: two whole requests go at once, the rest waits
 SAVED = f"written {len(CONTENT)} {hashlib.sha256(CONTENT).hexdigest()}"
 END_S = 20.0
-BRIEFLY = "flush_timeout=8"  # the programs here never close what they have open
+BRIEFLY = "flush_timeout=3"  # the programs here never close what they have open
 
 WRITER = """
 import os, sys, time

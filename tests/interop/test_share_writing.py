@@ -59,14 +59,14 @@ PLACES: Final = [
     Place("SMB1, UNIX extensions", Vers.SMB1, unix=True),
     Place("2.0.2", Vers.SMB202),
     Place("2.1", Vers.SMB210),
-    Place("3.0", Vers.SMB300),
+    Place("3.0", Vers.SMB300, soak=True),
     Place("3.1.1", Vers.SMB311),
     Place("3.1.1, newer", Vers.SMB311, newer=True),
     Place("3.1.1, POSIX extensions", Vers.SMB311, unix=True, newer=True),
     Place("SMB1, losses", Vers.SMB1, lossy=True),
     Place("SMB1, UNIX extensions, losses", Vers.SMB1, unix=True, lossy=True, soak=True),
     Place("3.1.1, losses", Vers.SMB311, lossy=True),
-    Place("3.1.1, POSIX extensions, losses", Vers.SMB311, unix=True, newer=True, lossy=True),
+    Place("3.1.1, POSIX extensions, losses", Vers.SMB311, unix=True, newer=True, lossy=True, soak=True),
 ]
 
 

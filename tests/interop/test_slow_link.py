@@ -61,8 +61,16 @@ async def write_all(fs: Filesystem) -> None:
     await fs.release(opened.fh)
 
 
-@pytest.mark.parametrize("vers", [Vers.SMB1, Vers.SMB311], ids=lambda vers: vers.value)
-@pytest.mark.parametrize("copy", [read_all, write_all])
+@pytest.mark.parametrize(
+    "vers, copy",
+    [
+        pytest.param(Vers.SMB1, read_all, marks=pytest.mark.soak),
+        (Vers.SMB1, write_all),
+        (Vers.SMB311, read_all),
+        pytest.param(Vers.SMB311, write_all, marks=pytest.mark.soak),
+    ],
+    ids=lambda one: one.value if isinstance(one, Vers) else one.__name__,
+)
 async def test_names_are_answered_soon_beside_a_copy(vers: Vers, copy: Callable[[Filesystem], Awaitable[None]]) -> None:
     options = {"server min protocol": "NT1"} if vers is Vers.SMB1 else {}
     with samba_server(options=options) as server, Relay.started(("127.0.0.1", server.port), rate=RATE) as relay:

@@ -274,13 +274,13 @@ def test_a_hard_mount_whose_server_was_killed_ends_when_flush_timeout_is_over(
 ) -> None:
     server = start_samba()
     saved = new_file(server.root / NAME, user)
-    mounted = mount(server, {"hard": True, "flush_timeout": 8}, announced=["not on the server", IN_USE])
+    mounted = mount(server, {"hard": True, "flush_timeout": 4}, announced=["not on the server", IN_USE])
     with writer_on(mounted, saved) as writer:
         server.pause()  # with the connection the grant would go by which writes may wait
         writer.writes()
         server.kill()
         mounted.process.send_signal(signal.SIGTERM)
-        assert mounted.process.wait(8 + PATIENCE_S) == Exit.UNSAVED, mounted.log_text()
+        assert mounted.process.wait(4 + PATIENCE_S) == Exit.UNSAVED, mounted.log_text()
         assert f"offset=0 length={len(AFTER)}: " in mounted.log_text()
         writer.tell("close")  # an error, at once
         assert writer.process.wait(PATIENCE_S) != 0

@@ -202,7 +202,7 @@ def idle_footprint(mounted: Mount) -> Footprint:
 @pytest.mark.parametrize(
     "seconds",
     [
-        pytest.param(20, id="20 s"),
+        pytest.param(10, id="10 s"),
         pytest.param(1800, id="30 min", marks=[pytest.mark.soak, pytest.mark.timeout(3000)]),
     ],
 )

@@ -70,6 +70,7 @@ def dropped(relay: Relay) -> bool:
     return relay.connections() == 0 or relay.accepted > 1
 
 
+@pytest.mark.soak  # two minutes, of waiting
 @pytest.mark.timeout(300)
 def test_a_mount_dropped_while_idle_serves_the_next_listing(
     start_samba: Callable[..., SambaServer], relay_to: Callable[..., Relay], mount: Callable[..., Mount]

@@ -265,6 +265,11 @@ def wheel(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "place",
+    [LOCAL, "3.1.1", *(pytest.param(one, marks=pytest.mark.soak) for one in ("1.0", "1.0 nounix"))],
+    indirect=True,
+)
 def test_a_virtual_environment_installs_a_wheel(work: Workplace) -> None:
     said = work.sh(
         "/usr/bin/python3 -m venv --copies env\n"

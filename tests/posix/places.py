@@ -21,6 +21,7 @@ class Place:
     options: Mapping[str, str | bool] = field(default_factory=dict)
     posix_extensions: bool = False  # of SMB 3.1.1: a newer Samba has them
     subjects: Sequence[str] = ()  # modules of the list; none: all of it
+    soak: bool = False  # what it shows another place nearly shows
 
 
 UNIX: Final = "1.0"
@@ -31,10 +32,10 @@ MFSYMLINKS: Final = "3.1.1 mfsymlinks"
 PLACES: Final = (
     Place(UNIX, {"vers": "1.0"}),
     Place(NO_UNIX, {"vers": "1.0", "nounix": True}),
-    Place("2.0", {"vers": "2.0"}),
-    Place("2.1", {"vers": "2.1"}),
+    Place("2.0", {"vers": "2.0"}, soak=True),
+    Place("2.1", {"vers": "2.1"}, soak=True),
     Place("3.1.1", {"vers": "3.1.1"}),
-    Place("3.1.1 sealed", {"vers": "3.1.1", "seal": True}),
+    Place("3.1.1 sealed", {"vers": "3.1.1", "seal": True}, soak=True),
     Place(MFSYMLINKS, {"vers": "3.1.1", "mfsymlinks": True}, subjects=("symlinks",)),
     Place(POSIX, {"vers": "3.1.1"}, posix_extensions=True),
 )

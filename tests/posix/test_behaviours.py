@@ -65,7 +65,9 @@ def test_a_local_folder_has_every_behaviour(user: User, list_path: Path) -> None
 
 @pytest.mark.samba
 @pytest.mark.mounts
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.name)
+@pytest.mark.parametrize(
+    "place", [pytest.param(one, id=one.name, marks=[pytest.mark.soak] if one.soak else []) for one in PLACES]
+)
 def test_a_mount_has_every_behaviour_but_those_of_the_table(
     place: Place,
     list_path: Path,
