@@ -64,11 +64,14 @@ def creation_differs(before: FileStat, after: FileStat) -> bool:
     """Tell whether the creation times of two answers speak of two files.
 
     Samba keeps no creation time for files that were made on the server itself: it gives the earliest of the other
-    three, which moves when the file is read or written. Such a time proves nothing either way.
+    three, which moves when the file is read or written; and an earlier one, which it has kept since it first wrote to
+    the file, in some of its answers. Such a time proves nothing but that the file is no younger.
     """
     if before.created_ns is None or after.created_ns is None or before.created_ns == after.created_ns:
         return False
-    return not (creation_is_derived(before) and creation_is_derived(after))
+    if not creation_is_derived(before):
+        return True
+    return not creation_is_derived(after) and after.created_ns > before.created_ns
 
 
 def creation_is_derived(stat: FileStat) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 import trio
 
 from smbfuse.errors import SmbError
-from smbfuse.share import FileStat, Share, creation_differs
+from smbfuse.share import FileStat, Kind, Share, creation_differs
 from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, pack, unpack, version
 from smbfuse.vfs.names import Names
 
@@ -183,3 +183,10 @@ def proven_same(before: FileStat, after: FileStat) -> bool:
         and after.created_ns is not None
         and not creation_differs(before, after)
     )
+
+
+def may_be_linked(before: FileStat, after: FileStat) -> bool:
+    """Tell whether two answers about two names are about one file that has both: a hard link."""
+    if after.kind is Kind.DIRECTORY or before.links == 1 or after.links == 1:
+        return False
+    return proven_same(before, after)

@@ -233,10 +233,15 @@ class Lookup:
         self._absent.note(folder.ino, key, shown, asked)
         return None
 
-    def found(self, folder: Folder, spelling: str, shown: bytes, stat: FileStat, asked: Asked) -> Node:
-        """Take in that a name stands for what `stat` says; the kernel knows it, or is about to, as `shown`."""
+    def found(
+        self, folder: Folder, spelling: str, shown: bytes, stat: FileStat, asked: Asked, *, made: bool = False
+    ) -> Node:
+        """Take in that a name stands for what `stat` says; the kernel knows it, or is about to, as `shown`.
+
+        `made`: it is a new file.
+        """
         home = share_root(folder)
-        node = self._nodes.place(folder, spelling, stat, asked)
+        node = self._nodes.place(folder, spelling, stat, asked, made=made)
         self.appeared(folder, home.names.key(spelling), shown)
         key, _ = self._nodes.find(folder, home.names, spelling)
         if home.names.shown(node.name) != shown:

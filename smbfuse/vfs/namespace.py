@@ -162,7 +162,7 @@ class Namespace:
         if new and known is not None and known.asked.number < sent.number:
             self._nodes.detach(place.folder, key, place.shown)
         asked = self._nodes.ask(sent.at)  # newer than all answers on their way
-        node = self._lookup.found(place.folder, place.name, place.shown, stat, asked)
+        node = self._lookup.found(place.folder, place.name, place.shown, stat, asked, made=new)
         self._note(place, appeared=True)
         if new and isinstance(node, Folder):
             self._speculation.new.made(node)
@@ -173,7 +173,7 @@ class Namespace:
         key, node = self._nodes.find(place.folder, place.home.names, place.name)
         if node is not None:
             self._count_link(node, -1)
-            self._nodes.detach(place.folder, key, place.shown)
+            self._nodes.detach(place.folder, key, place.shown, removed=True)
         self._gone(place)
 
     def renamed(self, source: Place, target: Place) -> None:
@@ -183,7 +183,7 @@ class Namespace:
         target_key, replaced = self._nodes.find(target.folder, names, target.name)
         if replaced is not None and replaced is not node:
             self._count_link(replaced, -1)
-            self._nodes.detach(target.folder, target_key, target.shown)
+            self._nodes.detach(target.folder, target_key, target.shown, removed=True)
         if node is not None:
             self._nodes.rename(source.folder, key, target.folder, target.name, (source.shown, target.shown))
         if (source.folder, source.key) != (target.folder, target.key):

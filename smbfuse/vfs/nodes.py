@@ -8,10 +8,10 @@ because it survives a remount and tells hard links; it is not trusted further th
   mounted below it repeats numbers). So a number in use is given to a second name only if both answers name the same
   volume, the same creation time and the same kind, and the server does not count one link: a hard link. Never to a
   second folder. Everything else gets a number of our own.
-* It may be used again for another file as soon as the first is deleted, even while we hold the first open. Creation
-  time tells, where the server has one (see `share.creation_differs`): the old node is cut from its name and lives
-  on for who has it open; the new file gets another number, or the same with generation + 1 when nobody has the old
-  one open.
+* It may be used again for another file as soon as the first is deleted, even while we hold the first open. What is
+  made here is none of before, nor is any what was removed here (see `nameless`); else creation time tells, where the
+  server has one (see `share.creation_differs`). The old node is cut from its name and lives on for who has it open; the
+  new file gets another number, or the same with generation + 1 when nobody has the old one open.
 * A server may give none (0 or all ones), or another one at each question (then the share's ids are no longer used).
 
 A node's attributes and name are one packed record, decoded on use; a file costs less than 500 bytes.
@@ -26,7 +26,8 @@ from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
 from smbfuse.vfs.contested import Contested
-from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, proven_same, share_root
+from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, may_be_linked, share_root
+from smbfuse.vfs.nameless import Nameless
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
 from smbfuse.vfs.recent import RecentChanges
@@ -49,7 +50,7 @@ class NodeTable:
         self._own = itertools.cycle(OWN_NUMBERS)
         self._questions = itertools.count(1)
         self.links: dict[int, list[tuple[Folder, str, str]]] = {}  # further names of a node: folder, key, spelling
-        self._nameless: dict[int, ShareRoot] = {}  # nodes whose names are all gone, and where they were
+        self._nameless = Nameless()
         self._pinned: dict[int, Node] = {}
         self._spellings: dict[tuple[int, str], set[bytes]] = {}  # what the kernel calls a name besides what is shown
         self.recent = RecentChanges()
@@ -89,7 +90,7 @@ class NodeTable:
 
     def home(self, node: Node) -> ShareRoot:
         """Return the share of a node, of one that has lost its name too.  Raises: SmbError (ESTALE)."""
-        return self._nameless.get(node.ino) or share_root(node)
+        return self._nameless.home(node) or share_root(node)
 
     def moved(self, node: Node, asked: Asked) -> bool:
         """Tell whether a node has another path than when a question about it was asked: the answer is about nobody."""
@@ -98,7 +99,7 @@ class NodeTable:
 
     def nameless(self, node: Node) -> bool:
         """Tell whether the file has lost its last known name: deleted or replaced while the kernel still holds it."""
-        return node.ino in self._nameless
+        return node in self._nameless
 
     # -- names
 
@@ -122,12 +123,20 @@ class NodeTable:
         self._spellings.setdefault((folder.ino, key), set()).add(shown)
 
     def place(
-        self, folder: Folder, name: str, stat: FileStat, asked: Asked, *, listed: bool = False, record: bytes = b""
+        self,
+        folder: Folder,
+        name: str,
+        stat: FileStat,
+        asked: Asked,
+        *,
+        listed: bool = False,
+        made: bool = False,
+        record: bytes = b"",
     ) -> Node:
         """Return the node for what the server says of a folder's `name`: the known one, brought up to date, or another.
 
-        An answer older than what is known changes nothing. `listed`: the spelling is the server's own. `record` is the
-        same answer packed, where it is at hand.
+        An answer older than what is known changes nothing. `listed`: the spelling is the server's own. `made`: it is a
+        new file, none that was known by another name. `record` is the same answer packed, where it is at hand.
         """
         home = share_root(folder)
         key, node = self.find(folder, home.names, name)
@@ -145,7 +154,7 @@ class NodeTable:
                 return node
             else:
                 self.detach(folder, key)
-        return self._settle(home, folder, key, name, stat, record or pack(asked, 0, stat, name))
+        return self._settle(home, folder, key, name, stat, record or pack(asked, 0, stat, name), made=made)
 
     def refresh(self, node: Node, stat: FileStat, asked: Asked) -> bool:
         """Take the answer to a question about a node's path; False: another file has that name now."""
@@ -201,10 +210,10 @@ class NodeTable:
         if node.parent is not None and asked.number >= node.asked.number:
             self.detach(node.parent, node.key)
 
-    def detach(self, folder: Folder, key: str, told: bytes | None = None) -> None:
+    def detach(self, folder: Folder, key: str, told: bytes | None = None, *, removed: bool = False) -> None:
         """Cut a name that is gone, or stands for another file now. The node lives on while the kernel holds it.
 
-        `told`: the spelling under which the kernel itself has asked for the change.
+        `told`: the spelling under which the kernel itself has asked for the change. `removed`: see `Nameless.note`.
         """
         node = folder.children.pop(key)
         home = node if isinstance(node, ShareRoot) else share_root(folder)
@@ -218,7 +227,7 @@ class NodeTable:
             node.record = pack(known.asked, known.generation, known.stat, name)
         else:
             node.parent = None
-            self._nameless[node.ino] = home
+            self._nameless.note(node, home, removed=removed)
         if not others:
             self.links.pop(node.ino, None)
         self.collect(node)
@@ -290,7 +299,7 @@ class NodeTable:
         at: Node | None = node
         while at is not None and at is not self.root and self._nodes.get(at.ino) is at and at.is_unused:
             del self._nodes[at.ino]
-            self._nameless.pop(at.ino, None)
+            self._nameless.drop(at.ino)
             above = at.parent
             for folder, key, _ in self.links.pop(at.ino, ()):
                 del folder.children[key]
@@ -306,7 +315,7 @@ class NodeTable:
     # -- numbers
 
     def adopt(self, folder: Folder, node: Node) -> None:
-        """Enter a node made elsewhere (the root of a share) under its folder and key."""
+        """Enter a node made elsewhere (a share's root) under its folder and key."""
         folder.children[node.key] = node
         self._nodes[node.ino] = node
 
@@ -314,7 +323,9 @@ class NodeTable:
         """Return a free number of our own. Used numbers come again only after all 2^56."""
         return next(ino for ino in self._own if ino not in self._nodes)
 
-    def _settle(self, home: ShareRoot, folder: Folder, key: str, name: str, stat: FileStat, record: bytes) -> Node:
+    def _settle(
+        self, home: ShareRoot, folder: Folder, key: str, name: str, stat: FileStat, record: bytes, *, made: bool
+    ) -> Node:
         """Give a newly seen name its node: a known file's, or a new one with a number by the rules above."""
         ino = self._server_number(home, stat)
         lookups = 0
@@ -323,13 +334,13 @@ class NodeTable:
             ino = self.own_number()
         elif holder is not None:
             known = holder.known()
-            was_at = self._nameless.get(ino)
-            same = proven_same(known.stat, stat)
-            if was_at is None:
-                if same and self._may_be_linked(home, holder, known.stat, stat):
-                    return self._link(folder, key, name, holder, known, stat, asked_of(record))
+            if not self.nameless(holder):
+                if share_root(holder) is home and may_be_linked(known.stat, stat):
+                    self.link(folder, key, name, holder)
+                    self._learn(holder, known, stat, asked_of(record), known.name)
+                    return holder
                 ino = self.own_number()
-            elif was_at is home and (same or (not holder.pins and home.same_file(known.stat, stat))):
+            elif not made and self._nameless.may_be(holder, home, stat):
                 return self._rename(folder, key, name, holder, known, stat, asked_of(record))
             elif holder.pins:
                 ino = self.own_number()
@@ -338,10 +349,10 @@ class NodeTable:
                 # take back what it was given of both under this one number.
                 lookups = holder.lookups
                 record = pack(asked_of(record), known.generation + 1, stat, name)
-                del self._nameless[ino]
+                self._nameless.drop(ino)
                 self.observer.node_gone(ino)
-        made = Folder if stat.kind is Kind.DIRECTORY else Node
-        node = made(ino, folder, key, record)
+        kind = Folder if stat.kind is Kind.DIRECTORY else Node
+        node = kind(ino, folder, key, record)
         node.lookups = lookups
         self.adopt(folder, node)
         return node
@@ -350,22 +361,10 @@ class NodeTable:
         usable = home.trusts_ids and ROOT_INO < stat.file_id < U64 and stat.file_id not in OWN_NUMBERS
         return stat.file_id if usable else 0
 
-    def _may_be_linked(self, home: ShareRoot, holder: Node, before: FileStat, after: FileStat) -> bool:
-        if after.kind is Kind.DIRECTORY or before.links == 1 or after.links == 1:
-            return False
-        return share_root(holder) is home
-
-    def _link(
-        self, folder: Folder, key: str, name: str, node: Node, known: Known, stat: FileStat, asked: Asked
-    ) -> Node:
-        self.link(folder, key, name, node)
-        self._learn(node, known, stat, asked, known.name)
-        return node
-
     def _rename(
         self, folder: Folder, key: str, name: str, node: Node, known: Known, stat: FileStat, asked: Asked
     ) -> Node:
-        del self._nameless[node.ino]
+        self._nameless.drop(node.ino)
         node.parent, node.key = folder, key
         folder.children[key] = node
         node.record = pack(known.asked, known.generation, known.stat, name)

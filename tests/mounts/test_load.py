@@ -11,6 +11,7 @@ import pytest
 from smbfuse.daemon import control
 from tests.support.mounts import Mount
 from tests.support.samba import SambaServer, wait_for
+from tests.support.users import User
 
 pytestmark = [pytest.mark.mounts, pytest.mark.samba, pytest.mark.timeout(240)]
 
@@ -47,6 +48,38 @@ while True:
     with open(name, "rb", buffering=0) as file:
         file.read()
     os.listdir(folder)
+"""
+
+
+# Folders are removed while others are made: the server gives the numbers of the former to the latter.
+MAKE_AND_REMOVE: Final = """
+import os, sys, threading
+top, callers, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+refused = []
+turn = threading.Barrier(callers, timeout=30)
+def do(call, path):
+    try:
+        call(path)
+    except OSError as error:
+        refused.append(f"{call.__name__}: {error.strerror}")
+def work(number):
+    mine = f"{top}/{number}"
+    for _ in range(rounds):
+        do(os.mkdir, f"{mine}/first")
+        turn.wait()
+        do(*((os.rmdir, f"{mine}/first") if number % 2 else (os.mkdir, f"{mine}/second")))
+        turn.wait()
+        if not number % 2:
+            do(os.rmdir, f"{mine}/second")
+            do(os.rmdir, f"{mine}/first")
+for number in range(callers):
+    os.mkdir(f"{top}/{number}")
+threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(refused), *sorted(set(refused)))
 """
 
 
@@ -167,3 +200,12 @@ def test_files_changed_on_the_server_are_seen_within_the_promised_time(
     file.unlink()
     assert wait_for(lambda: mounted.run_all("cat", mounted.point / "changing")[0] != 0, 3)
     assert wait_for(lambda: mounted.run("ls", mounted.point) == "", 3)
+
+
+@pytest.mark.parametrize("vers", ["1.0", "3.1.1"])
+def test_folders_are_made_while_others_are_removed(
+    samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], user: User, vers: str
+) -> None:
+    user.owns(share_folder)
+    mounted = mount(samba, {"vers": vers}, subfolder=f"/{share_folder.name}")
+    assert mounted.python(MAKE_AND_REMOVE, mounted.point, "8", "25", timeout_s=120) == "0\n"

@@ -90,6 +90,7 @@ class MemDisk:
     def __init__(self, *, case_sensitive: bool = False, keeps_modes: bool = False) -> None:
         self.case_sensitive = case_sensitive
         self.keeps_modes = keeps_modes
+        self.keeps_creation = True  # else a new file's creation time is that of its first write
         self._next_id = {1: 100}
         self._now_ns = EPOCH_NS
         self.stirred = Stirring()
@@ -120,6 +121,10 @@ class MemDisk:
         node = self.make(Kind.SYMLINK, volume_id=self._volume(path))
         node.target = target
         return self.place(path, node)
+
+    def use_again(self, file_id: int, *, volume_id: int = 1) -> None:
+        """Have the next new file take this id, as filesystems do with what was deleted just before."""
+        self._next_id[volume_id] = file_id
 
     def link(self, path: str, new_path: str) -> None:
         """Give a file another name."""
@@ -197,7 +202,8 @@ class MemDisk:
         if file_id is None:
             file_id = self._next_id.setdefault(volume_id, 100)
             self._next_id[volume_id] += 1
-        created, written = self.tick(), self.tick()
+        created = self.tick()
+        written = self.tick() if self.keeps_creation else created
         node = MemNode(kind, file_id, volume_id, created, written, written, data)
         if self.keeps_modes:
             node.mode = 0o755 if kind is Kind.DIRECTORY else 0o644

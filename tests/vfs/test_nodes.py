@@ -1,6 +1,7 @@
 """Node numbers: never two live files under one, never another number for a living file."""
 
 import errno
+import os
 
 import pytest
 import trio
@@ -8,10 +9,13 @@ from trio.testing import MockClock
 
 from smbfuse.config import Cache, View
 from smbfuse.errors import SmbError
+from smbfuse.share import Features, Kind
 from smbfuse.vfs.nodes import OWN_NUMBERS
+from smbfuse.vfs.posix import Caller, Entry
 from tests.support.mem_share import MemShare
-from tests.vfs.mounted import Mount
+from tests.vfs.mounted import Mount, closed
 
+CALLER = Caller(1000, 1000, 0o022)
 EAGER = Cache(attributes_s=0.0, directories_s=0.0)  # every question goes to the server
 
 
@@ -164,6 +168,64 @@ async def test_a_number_used_again_by_a_closed_file_gets_another_generation(moun
     assert await mounted.read_all("f") == b"other"
     mounted.fs.forget([(77, 3)])  # two lookups here and one in read_all, of both files
     assert mounted.fs.statistics().inodes == 1
+
+
+@pytest.mark.parametrize("kind", [Kind.DIRECTORY, Kind.FILE])
+async def test_what_is_made_is_none_that_was_removed_before(mount: Mount, kind: Kind) -> None:
+    """The kernel may not have let go of the former yet: it would find the new one elsewhere, or dead."""
+    share = MemShare()
+    share.disk.keeps_creation = False
+    mounted = await mount(share, cache=EAGER)
+
+    async def make(name: bytes) -> Entry:
+        if kind is Kind.DIRECTORY:
+            return await mounted.fs.mkdir(1, name, 0o755, CALLER)
+        entry, opened = await mounted.fs.create(1, name, 0o644, os.O_RDWR | os.O_EXCL, CALLER)
+        await closed(mounted, opened.fh)
+        return entry
+
+    before = await make(b"old")
+    share.disk.use_again(before.stat.ino)
+    await (mounted.fs.rmdir if kind is Kind.DIRECTORY else mounted.fs.unlink)(1, b"old")
+    after = await make(b"new")
+    assert (after.stat.ino, after.generation) == (before.stat.ino, before.generation + 1)
+    assert (await mounted.find("new")).generation == after.generation
+
+
+async def test_what_another_client_made_in_the_place_of_a_folder_removed_here_is_another(mount: Mount) -> None:
+    share = MemShare()
+    share.disk.keeps_creation = False
+    mounted = await mount(share, cache=EAGER)
+    before = await mounted.fs.mkdir(1, b"old", 0o755, CALLER)
+    await mounted.fs.rmdir(1, b"old")
+    share.add_folder("new", file_id=before.stat.ino)
+    after = await mounted.find("new")
+    assert (after.stat.ino, after.generation) == (before.stat.ino, before.generation + 1)
+
+
+async def test_a_further_name_keeps_its_number_when_the_first_is_removed(mount: Mount) -> None:
+    share = MemShare(features=Features.HARD_LINKS)
+    share.add("f", b"bytes", file_id=77)
+    share.disk.link("f", "g")
+    mounted = await mount(share, cache=EAGER)
+    await mounted.fs.open(await mounted.ino("f"), 0)
+    await mounted.fs.unlink(1, b"f")
+    assert await mounted.ino("g") == 77
+
+
+async def test_a_creation_time_that_is_known_better_later_makes_no_other_file(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    """Samba gives the earliest of the other times, and then an earlier one that it has kept."""
+    share = MemShare()
+    file = share.add("f", b"bytes", file_id=77)
+    kept, file.created_ns = file.created_ns, file.written_ns
+    mounted = await mount(share, cache=EAGER)
+    opened = await mounted.fs.open(await mounted.ino("f"), 0)
+    file.created_ns = kept
+    entry = await mounted.find("f")
+    assert (entry.stat.ino, entry.generation) == (77, 0)
+    assert bytes(await mounted.fs.read(opened.fh, 0, 9)) == b"bytes"
 
 
 async def test_a_file_renamed_by_another_client_keeps_its_number_while_open(mount: Mount) -> None:
