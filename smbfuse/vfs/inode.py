@@ -151,11 +151,21 @@ class Observer(Protocol):
 
 def share_root(node: Node) -> ShareRoot:
     """Return the root of the share a node is in.  Raises: SmbError (ESTALE: its name is gone)."""
+    root = _root_above(node)
+    if root is None:
+        raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
+    return root
+
+
+def is_in(node: Node, home: ShareRoot) -> bool:
+    """Tell whether a node is in a share, by a name that is not gone."""
+    return _root_above(node) is home
+
+
+def _root_above(node: Node) -> ShareRoot | None:
     at: Node | None = node
     while at is not None and not isinstance(at, ShareRoot):
         at = at.parent
-    if at is None:
-        raise SmbError(f"{node.name!r} is no longer there", errno=posix.ESTALE)
     return at
 
 

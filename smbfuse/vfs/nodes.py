@@ -26,7 +26,7 @@ from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
 from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
 from smbfuse.vfs.contested import Contested
-from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, may_be_linked, share_root
+from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, is_in, may_be_linked, share_root
 from smbfuse.vfs.nameless import Nameless
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.posix import ROOT_INO
@@ -335,7 +335,7 @@ class NodeTable:
         elif holder is not None:
             known = holder.known()
             if not self.nameless(holder):
-                if share_root(holder) is home and may_be_linked(known.stat, stat):
+                if is_in(holder, home) and may_be_linked(known.stat, stat):
                     self.link(folder, key, name, holder)
                     self._learn(holder, known, stat, asked_of(record), known.name)
                     return holder

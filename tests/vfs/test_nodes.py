@@ -203,6 +203,19 @@ async def test_what_another_client_made_in_the_place_of_a_folder_removed_here_is
     assert (after.stat.ino, after.generation) == (before.stat.ino, before.generation + 1)
 
 
+@pytest.mark.parametrize("kind", [Kind.DIRECTORY, Kind.FILE])
+async def test_a_number_of_what_is_below_a_folder_that_is_gone_is_used_again(mount: Mount, kind: Kind) -> None:
+    share = MemShare(features=Features.HARD_LINKS)
+    share.disk.keeps_creation = False
+    (share.add_folder if kind is Kind.DIRECTORY else share.add)("above/below", file_id=77)
+    mounted = await mount(share, cache=EAGER)
+    assert await mounted.ino("above/below") == 77
+    share.disk.remove("above")
+    assert await mounted.ino("above") == 0
+    (share.add_folder if kind is Kind.DIRECTORY else share.add)("new", file_id=77)
+    assert await mounted.ino("new") in OWN_NUMBERS
+
+
 async def test_a_further_name_keeps_its_number_when_the_first_is_removed(mount: Mount) -> None:
     share = MemShare(features=Features.HARD_LINKS)
     share.add("f", b"bytes", file_id=77)
