@@ -92,6 +92,7 @@ class Connection:
         self._probe: Exchange[Any] | None = None  # that has not left yet
         self._progress = Progress()
         self._waiting: dict[int, Waiter] = {}  # by the sequence of the exchange, the longest waiting first
+        self._not_left: list[Waiter] = []  # of these: for what the writer has not taken yet
         self._standing = 0  # how many of them wait for what may never come
         self._watch_again = trio.Event()  # wakes the watchdog before its time
         self._watches_at = math.inf  # when the watchdog looks next
@@ -221,6 +222,7 @@ class Connection:
             if waiter.since + min(waiter.patience_s, self.liveness.patience.probe_after_s) < self._watches_at:
                 self._watch_again.set()
         self._waiting[exchange.sequence] = waiter
+        self._not_left.append(waiter)
         try:
             await waiter.woken.wait()
         finally:
@@ -249,6 +251,7 @@ class Connection:
             self._idle = trio.Event()
             buffers = [buffer for pdu in pdus for buffer in pdu]
             self.bytes_sent += sum(len(buffer) for buffer in buffers)
+            self._not_left = [waiter for waiter in self._not_left if not waiter.has_left(self.bytes_sent)]
             if self._probe is not None and self._probe.sent:
                 self.liveness.probe_sent(self.bytes_sent)
                 self._probe = None

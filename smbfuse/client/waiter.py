@@ -14,29 +14,35 @@ OTHERS_PATIENCE_S: Final = 45.0
 class Waiter:
     """Waits for an exchange, or several: woken when one has ended, or when his patience has."""
 
-    __slots__ = ("_has_left", "_sent_before", "exchanges", "patience_s", "since", "woken")
+    __slots__ = ("_sent_before", "exchanges", "patience_s", "since", "woken")
 
     def __init__(self, exchanges: Sequence[Exchange[Any]], since: float, patience_s: float) -> None:
         self.exchanges = exchanges
         self.since = since
         self.patience_s = patience_s  # without progress
         self.woken = trio.Event()
-        self._has_left = False  # all that he waits for was sent when he was looked at
-        self._sent_before: int | None = None  # that ends no later in the stream; before: what was ahead of it
+        self._sent_before: int | None = (
+            None  # bytes to the end of what he waits for; until it leaves: what is ahead of it
+        )
+
+    def has_left(self, sent: int) -> bool:
+        """Hear that `sent` bytes have left so far; return whether all that he waits for is among them, or has ended."""
+        if not all(exchange.sent or exchange.done for exchange in self.exchanges):
+            return False
+        self._sent_before = sent
+        return True
 
     def look(self, progress: float, now: float, *, sent: int, delivered: int, left_at: float) -> float:
         """Return when his patience ends; not later than `now`: it has.
 
         `progress` is when something last arrived for him or for somebody before him. Of `sent` bytes so far,
-        `delivered` are known to have reached the other host, the last of them at `left_at`. To be called now and then:
-        what is sent later is no reason to wait for what has left long ago.
+        `delivered` are known to have reached the other host, the last of them at `left_at`. What is sent later is no
+        reason to wait for what has left long ago.
         """
-        if not self._has_left:
-            self._has_left = all(exchange.sent for exchange in self.exchanges)
-            if self._has_left or self._sent_before is None:
-                self._sent_before = sent
+        if self._sent_before is None:
+            self._sent_before = sent
         deadline = self._deadline(progress)
-        if deadline <= now and self._sent_before is not None and delivered < self._sent_before:
+        if deadline <= now and delivered < self._sent_before:
             self.since = max(self.since, left_at)  # it is on its way, or behind what is
             deadline = self._deadline(progress)
         return deadline

@@ -317,6 +317,31 @@ async def test_who_waits_behind_a_slow_reply_waits_with_it(autojump_clock: MockC
         assert slow.done
 
 
+async def test_what_is_sent_later_and_slowly_keeps_nobody_waiting_longer(autojump_clock: MockClock) -> None:
+    stream = PairedStream()
+    async with connected(stream=stream) as (connection, engine, server):
+
+        async def answer_pings() -> None:
+            while True:
+                number, text = await request_of(server)
+                if text == b"ping":
+                    await server.send_all(answer(number, text))
+
+        async def send_much() -> None:
+            await trio.sleep(TIMEO_S / 10)
+            connection.bytes_sent += 100_000
+            stream.queued = lambda now: 100_000 - round(now - began)  # on a link that takes days
+
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer_pings)
+            nursery.start_soon(send_much)
+            with pytest.raises(Timeout):
+                await connection.perform(engine.submit(b"left at once"))
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - began < 1.5 * TIMEO_S
+
+
 async def test_a_cancelled_caller_abandons_its_exchange_and_cuts_nothing() -> None:
     async with connected() as (connection, engine, server):
         exchange = engine.submit(b"given up")
