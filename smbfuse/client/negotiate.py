@@ -15,7 +15,6 @@ import trio
 from smbfuse.client import routes, transport
 from smbfuse.client.session import Session
 from smbfuse.client.shares import Shares
-from smbfuse.client.smb1_session import Smb1Session, encode_negotiate_probe
 from smbfuse.client.smb2_session import Smb2Session
 from smbfuse.client.supervisor import Supervisor
 from smbfuse.client.transport import TcpStream
@@ -128,6 +127,9 @@ class Dialer:
                         config.target.host,
                     )
         if smb1:
+            # For who wants it: it costs an eighth of a mount's start.
+            from smbfuse.client.smb1_session import Smb1Session
+
             return await Smb1Session.establish(
                 stream,
                 nursery,
@@ -151,6 +153,8 @@ class Dialer:
 
     async def _probe(self, stream: TcpStream) -> memoryview:
         """Send the NEGOTIATE that both families understand, and return the server's answer, whole."""
+        from smbfuse.client.smb1_session import encode_negotiate_probe
+
         config = self._config
         request = encode_negotiate_probe(
             MULTI_PROTOCOL_DIALECTS,

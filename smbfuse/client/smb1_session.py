@@ -13,11 +13,12 @@ import trio
 
 from smbfuse import status
 from smbfuse.client.connection import ByteStream, Connection
-from smbfuse.client.pipes import PIPES, Smb1Pipe, list_shares
+from smbfuse.client.pipes import PIPES, list_shares
 from smbfuse.client.session import Identity, ServerClock, ended_by_failure, farewell
 from smbfuse.client.smb1_login import Smb1Login
 from smbfuse.client.smb1_negotiation import Negotiated, encode_negotiate_probe, negotiate
 from smbfuse.client.smb1_oplocks import Oplocks
+from smbfuse.client.smb1_pipe import Smb1Pipe
 from smbfuse.client.smb1_share import Smb1Share
 from smbfuse.client.smb1_tree import Smb1Tree
 from smbfuse.client.smb1_volume import agree_on_unix

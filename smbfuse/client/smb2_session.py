@@ -16,11 +16,12 @@ import trio
 from smbfuse import status
 from smbfuse.client import smb2_requests
 from smbfuse.client.connection import ByteStream, Connection
-from smbfuse.client.pipes import PIPES, Smb2Pipe, list_shares
+from smbfuse.client.pipes import PIPES, list_shares
 from smbfuse.client.session import MOST_LOGIN_LEGS, Identity, ServerClock, ended_by_failure, farewell, login_step
 from smbfuse.client.smb2_durable import Durability
 from smbfuse.client.smb2_grants import Smb2Grants
 from smbfuse.client.smb2_negotiation import Negotiated, negotiate, no_sealing
+from smbfuse.client.smb2_pipe import Smb2Pipe
 from smbfuse.client.smb2_posix import manner_of
 from smbfuse.client.smb2_share import Smb2Share
 from smbfuse.client.smb2_tree import Sizes, Smb2Tree
