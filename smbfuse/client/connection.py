@@ -45,6 +45,10 @@ class ByteStream(Protocol):
         """Send every byte of `buffers` in order. Cancelled: nobody knows how much was sent."""
         ...
 
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        """Send what can leave without waiting, and return the rest, in order.  Raises: OSError."""
+        ...
+
     def undelivered(self) -> int:
         """Return how many bytes of what `send_all` was given are not known to have reached the other host."""
         ...
@@ -97,6 +101,7 @@ class Connection:
         self._watch_again = trio.Event()  # wakes the watchdog before its time
         self._watches_at = math.inf  # when the watchdog looks next
         self._work = trio.Event()  # wakes the writer
+        self._left_over: Sequence[Buffer] = ()  # of what was sent at once: goes before anything else
         self._idle = trio.Event()  # set while the writer has nothing to send
         self._leaving = False
 
@@ -172,10 +177,23 @@ class Connection:
                 self._abandon(exchange)
 
     def post(self) -> None:
-        """Let the writer send what the engine has ready, without waiting for anything."""
+        """Have sent what the engine has ready, without waiting for anything.
+
+        Where nobody waits for an answer, at once: who asks for one thing after the other would wait for the writer's
+        turn each time. What many ask for together leaves together, by the writer.
+        """
         if self.lost_because is not None:
             self.engine.lost(self.lost_because)
             return
+        if self._idle.is_set() and not self._left_over and not self._waiting:
+            buffers = self._taken()
+            try:
+                self._left_over = self.stream.send_now(buffers)
+            except OSError as error:
+                log.debug("%s: %s; the writer will meet it again", self.stream.peer, error)
+                self._left_over = buffers
+            if not self._left_over:
+                return
         self._work.set()
 
     @property
@@ -222,7 +240,8 @@ class Connection:
             if waiter.since + min(waiter.patience_s, self.liveness.patience.probe_after_s) < self._watches_at:
                 self._watch_again.set()
         self._waiting[exchange.sequence] = waiter
-        self._not_left.append(waiter)
+        if not waiter.has_left(self.bytes_sent):
+            self._not_left.append(waiter)
         try:
             await waiter.woken.wait()
         finally:
@@ -241,21 +260,28 @@ class Connection:
     async def _write(self) -> None:
         while True:
             # No await between asking the engine and clearing the event, or work would be slept over.
-            self.engine.flow.now = trio.current_time()
-            pdus = self.engine.outgoing()
-            if not pdus:
+            buffers, self._left_over = self._left_over or self._taken(), ()
+            if not buffers:
                 self._idle.set()
                 self._work = trio.Event()
                 await self._work.wait()
                 continue
             self._idle = trio.Event()
-            buffers = [buffer for pdu in pdus for buffer in pdu]
-            self.bytes_sent += sum(len(buffer) for buffer in buffers)
-            self._not_left = [waiter for waiter in self._not_left if not waiter.has_left(self.bytes_sent)]
-            if self._probe is not None and self._probe.sent:
-                self.liveness.probe_sent(self.bytes_sent)
-                self._probe = None
             await self.stream.send_all(buffers)
+
+    def _taken(self) -> Sequence[Buffer]:
+        """Take from the engine what may leave now."""
+        self.engine.flow.now = trio.current_time()
+        pdus = self.engine.outgoing()
+        if not pdus:
+            return ()
+        buffers = [buffer for pdu in pdus for buffer in pdu]
+        self.bytes_sent += sum(len(buffer) for buffer in buffers)
+        self._not_left = [waiter for waiter in self._not_left if not waiter.has_left(self.bytes_sent)]
+        if self._probe is not None and self._probe.sent:
+            self.liveness.probe_sent(self.bytes_sent)
+            self._probe = None
+        return buffers
 
     async def _watch(self) -> None:
         """Keep the deadlines; ask a silent server for a sign of life, and end the connection if none comes."""

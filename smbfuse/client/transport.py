@@ -47,10 +47,14 @@ _resolver_threads = trio.CapacityLimiter(8)
 
 
 class TcpStream:
-    """A connected TCP socket, received into place and sent from several buffers at once."""
+    """A connected TCP socket, received into place and sent from several buffers at once.
+
+    The socket is the system's own: trio's would pass through the scheduler once more after each message that it sends.
+    """
 
     def __init__(self, socket: trio.socket.SocketType, address: str, peer: str, *, netbios: bool) -> None:
-        self._socket = socket
+        self._socket = stdlib_socket.socket(fileno=socket.detach())
+        self._socket.setblocking(False)
         self.address = address
         self.peer = peer  # address and port
         self.netbios = netbios  # a NetBIOS session was made on it
@@ -61,7 +65,16 @@ class TcpStream:
 
     async def receive_into(self, buffer: memoryview) -> int:
         """Fill the start of `buffer` and return the count; 0 is the end of the stream."""
-        return await self._socket.recv_into(buffer)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                count = self._socket.recv_into(buffer)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            else:
+                if count == len(buffer):  # there is more: others have their turn before it
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                return count
 
     async def receive_exactly(self, count: int) -> bytes:
         """Return `count` bytes; raises OSError (ECONNRESET) if the stream ends before."""
@@ -89,17 +102,28 @@ class TcpStream:
 
     async def send_all(self, buffers: Sequence[Buffer]) -> None:
         """Send every byte of `buffers`, in order, with as few system calls as the kernel allows."""
+        waiting = self.send_now(buffers)
+        while waiting:
+            await trio.lowlevel.wait_writable(self._socket)
+            waiting = self.send_now(waiting)
+
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[memoryview]:
+        """Send what the kernel takes at once, and return the rest, for `send_all`.  Raises: OSError."""
         waiting = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        self._unsent = sum(len(buffer) for buffer in waiting)
+        self._unsent = sum(map(len, waiting))
         at = 0
         while at < len(waiting):
-            sent = await self._socket.sendmsg(waiting[at : at + MOST_BUFFERS])
+            try:
+                sent = self._socket.sendmsg(waiting[at : at + MOST_BUFFERS])
+            except BlockingIOError:
+                break
             self._unsent -= sent
             while at < len(waiting) and sent >= len(waiting[at]):
                 sent -= len(waiting[at])
                 at += 1
             if sent:
                 waiting[at] = waiting[at][sent:]
+        return waiting[at:]
 
     def undelivered(self) -> int:
         """Return how many bytes given to `send_all` the other host has not acknowledged."""
@@ -108,7 +132,9 @@ class TcpStream:
 
     def close(self) -> None:
         """Close at once; whoever waits on the socket is woken with ClosedResourceError."""
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
 
 @dataclass(slots=True)
