@@ -11,11 +11,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
 from smbfuse.client import departures
+from smbfuse.client.stream import ByteStream
 from smbfuse.client.waiter import Waiter
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.engine.liveness import Liveness, Patience, Progress, Verdict
@@ -30,32 +31,6 @@ ReplyT = TypeVar("ReplyT")
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
 SLEEP_S: Final = 1.0  # how long this machine must have slept for that to matter
-
-
-class ByteStream(Protocol):
-    """What a connection needs of a transport."""
-
-    peer: str
-
-    async def receive_into(self, buffer: memoryview) -> int:
-        """Fill the start of `buffer`, return the count; 0 is the end."""
-        ...
-
-    async def send_all(self, buffers: Sequence[Buffer]) -> None:
-        """Send every byte of `buffers` in order. Cancelled: nobody knows how much was sent."""
-        ...
-
-    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
-        """Send what can leave without waiting, and return the rest, in order.  Raises: OSError."""
-        ...
-
-    def undelivered(self) -> int:
-        """Return how many bytes of what `send_all` was given are not known to have reached the other host."""
-        ...
-
-    def close(self) -> None:
-        """Close at once; whoever waits on the stream is woken with an error."""
-        ...
 
 
 def slept_s() -> float:
@@ -177,23 +152,10 @@ class Connection:
                 self._abandon(exchange)
 
     def post(self) -> None:
-        """Have sent what the engine has ready, without waiting for anything.
-
-        Where nobody waits for an answer, at once: who asks for one thing after the other would wait for the writer's
-        turn each time. What many ask for together leaves together, by the writer.
-        """
+        """Let the writer send what the engine has ready, without waiting for anything."""
         if self.lost_because is not None:
             self.engine.lost(self.lost_because)
             return
-        if self._idle.is_set() and not self._left_over and not self._waiting:
-            buffers = self._taken()
-            try:
-                self._left_over = self.stream.send_now(buffers)
-            except OSError as error:
-                log.debug("%s: %s; the writer will meet it again", self.stream.peer, error)
-                self._left_over = buffers
-            if not self._left_over:
-                return
         self._work.set()
 
     @property
@@ -221,7 +183,8 @@ class Connection:
     async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
         waiter = Waiter((exchange,), trio.current_time(), math.inf if exchange.standing else patience_s)
         exchange.on_done = waiter.woken.set
-        self.post()
+        if not self._sent_at_once():
+            self.post()
         try:
             await self._woken(exchange, waiter)
             if not exchange.done:  # before it is abandoned: one that was not sent yet is ended as lost then
@@ -256,6 +219,22 @@ class Connection:
             exchange.abandoned = True
             self.engine.cancel(exchange)
             self.post()
+
+    def _sent_at_once(self) -> bool:
+        """Send what the engine has ready if nobody waits for an answer; return whether nothing is left to the writer.
+
+        Who asks for one thing after the other would wait for the writer's turn each time. What many ask for together
+        leaves together.
+        """
+        if self._waiting or self._left_over or not self._idle.is_set() or self.lost_because is not None:
+            return False
+        buffers = self._taken()
+        try:
+            self._left_over = self.stream.send_now(buffers)
+        except OSError as error:
+            log.debug("%s: %s; the writer will meet it again", self.stream.peer, error)
+            self._left_over = buffers
+        return not self._left_over
 
     async def _write(self) -> None:
         while True:

@@ -398,11 +398,12 @@ async def test_what_cannot_be_sent_at_once_is_sent_before_anything_else() -> Non
     stream = RoomyStream(6)
     async with connected(stream=stream) as (connection, engine, _):
         await trio.testing.wait_all_tasks_blocked()
-        for text in (b"first", b"second"):
-            engine.submit(text)
-            engine.window = 1
-            connection.post()
-        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            for text in (b"first", b"second"):
+                engine.window = 1
+                nursery.start_soon(connection.perform, engine.submit(text))
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
         assert [how for how, _ in stream.taken] == ["at once", "by the writer", "by the writer"]
         sent = b"".join(data for _, data in stream.taken)
         assert sent == b"".join(
