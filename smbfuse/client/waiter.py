@@ -21,9 +21,8 @@ class Waiter:
         self.since = since
         self.patience_s = patience_s  # without progress
         self.woken = trio.Event()
-        self._sent_before: int | None = (
-            None  # bytes to the end of what he waits for; until it leaves: what is ahead of it
-        )
+        # Bytes of the stream to the end of what he waits for; until that leaves, to the end of what is ahead of it.
+        self._sent_before: int | None = None
 
     def has_left(self, sent: int) -> bool:
         """Hear that `sent` bytes have left so far; return whether all that he waits for is among them, or has ended."""
