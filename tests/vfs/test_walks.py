@@ -43,7 +43,7 @@ async def test_a_walk_waits_for_a_few_of_the_folders(mount: Mount, autojump_cloc
     assert await find(mounted) == [b"file %d" % number for number in range(FOLDERS)]
     assert trio.current_time() - began < FOLDERS * ROUND_TRIP_S / 6
     assert share.calls["open_directory"] - before == FOLDERS, "each is listed once"
-    assert mounted.fs.statistics().speculation.folders > FOLDERS - 5
+    assert mounted.fs.statistics().speculation.folders >= 0.9 * FOLDERS  # the first few are opened before
     assert share.most_in_flight <= share.limits.in_flight // 2 + 1
 
 
