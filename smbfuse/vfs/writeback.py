@@ -379,8 +379,11 @@ def _joined(pieces: Sequence[Piece]) -> list[Chunk]:
 
 
 def _split(offset: int, data: bytes, mark: int, request: int) -> Iterator[Piece]:
-    """Yield a write in pieces that end at multiples of `request`, without a copy."""
-    if offset // request == (offset + len(data) - 1) // request:
+    """Yield a write in pieces that end at multiples of `request`, without a copy; whole if one request can carry it.
+
+    Pieces may be carried out the later one first, so that who reads meanwhile finds zeros between them.
+    """
+    if len(data) <= request:
         yield Piece(offset, data, mark)
         return
     view = memoryview(data)

@@ -111,6 +111,16 @@ print(digest.hexdigest())
 """
 
 
+def first_difference(expected: bytes, read: bytes) -> str | None:
+    """Say where what was read ceases to be the beginning of what was expected; None: it is."""
+    if expected.startswith(read):
+        return None
+    start = next(at for at, (one, other) in enumerate(zip(expected, read, strict=False)) if one != other)
+    end = next((at for at in range(start, len(read)) if read[at : at + 32] == expected[at : at + 32]), len(read))
+    zeros = "zeros" if not any(read[start:end]) else "not only zeros"
+    return f"wrong from {start} to {end}: {zeros}"
+
+
 def test_a_reader_that_arrives_late_gets_every_byte_of_an_exclusive_writer(pair: Pair) -> None:
     expected = b"".join(hashlib.sha256(b"%d" % number).digest() * 1000 for number in range(120))
     writer = pair.mounts[0].start("/usr/bin/python3", "-c", WRITER, pair.mounts[0].point / "f")
@@ -119,10 +129,11 @@ def test_a_reader_that_arrives_late_gets_every_byte_of_an_exclusive_writer(pair:
     assert writer.stdin is not None
     writer.stdin.write(b"go on\n")
     writer.stdin.flush()
-    lengths = []
+    lengths: list[int] = []
     while writer.poll() is None:
         read = content(pair.second)
-        assert expected.startswith(read)
+        wrong = first_difference(expected, read)
+        assert wrong is None, f"{len(read)} bytes were read, {wrong}, after reads of {lengths} bytes"
         lengths.append(len(read))
     out, error = writer.communicate(timeout=30)
     assert out.decode().strip() == hashlib.sha256(expected).hexdigest(), error
