@@ -4,29 +4,43 @@ A version is size, write time and change time, so every write makes another one.
 a grant, it is our own and everything stays. Else nobody can tell whose it is: after each own write the version is
 unknown, nothing is kept across it, and what is read meanwhile is not kept across the next version that the server
 tells. With `cache=loose` a change after own writes is taken for our own: that is what the mode is for.
+
+The kernel's pages go a moment later, when no write of a program is under way. It holds the page that a write fills in
+part until that is answered, and whoever has it drop that page waits: a daemon that is killed then leaves a thread that
+nothing can end, which keeps the mount from ending, and the program from ever being answered.
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+import trio
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.share import FileStat
 from smbfuse.vfs.attrs import version
-from smbfuse.vfs.blocks import BlockCache
+from smbfuse.vfs.blocks import BlockCache, Spawn
 from smbfuse.vfs.extents import Piece
 from smbfuse.vfs.nodes import NodeTable
 from smbfuse.vfs.posix import KernelCache
 from smbfuse.vfs.sharedfile import UNKNOWN, SharedFile
 
+QUIET_S: Final = 0.01  # no write for so long: the program does something else
+# A program that writes on and on is waited for as long as attributes are believed, within these limits.
+LEAST_PATIENCE_S: Final = 0.25
+MOST_PATIENCE_S: Final = 1.0
+
 
 class Content:
     """Joins what is known of files to what is kept of them, here and in the kernel."""
 
-    def __init__(self, nodes: NodeTable, blocks: BlockCache, kernel: KernelCache, cache: Cache) -> None:
+    def __init__(self, nodes: NodeTable, blocks: BlockCache, kernel: KernelCache, cache: Cache, spawn: Spawn) -> None:
         self._nodes = nodes
         self._blocks = blocks
         self._kernel = kernel
+        self._spawn = spawn
         self._cached = cache.mode is not CacheMode.NONE
         self._loose = cache.mode is CacheMode.LOOSE
+        self._patience_s = min(max(LEAST_PATIENCE_S, cache.attributes_s), MOST_PATIENCE_S)
 
     def adopt(self, file: SharedFile, stat: FileStat) -> bool:
         """Take what the server says of a file's content; True: it is another than before, and what was kept is gone."""
@@ -64,6 +78,32 @@ class Content:
         file.flushed = False
         self._note_change(file)
 
+    def drop_pages_soon(self, file: SharedFile) -> None:
+        """Have the kernel drop its attributes and pages of a file, as soon as no write is under way.
+
+        At the latest after a second of writes that are answered quickly; not while one is not answered.
+        """
+        if self._is_quiet(file):
+            self._kernel.invalidate_inode(file.node.ino, False)
+        elif not file.pages_due:
+            file.pages_due = True
+            self._spawn(self._drop_pages_later, file)
+
+    async def _drop_pages_later(self, file: SharedFile) -> None:
+        latest = trio.current_time() + self._patience_s
+        try:
+            while not self._is_quiet(file):
+                now = trio.current_time()
+                if now >= latest and now - file.write_answered_at < LEAST_PATIENCE_S:
+                    break
+                await trio.sleep(QUIET_S)
+        finally:
+            file.pages_due = False
+        self._kernel.invalidate_inode(file.node.ino, False)
+
+    def _is_quiet(self, file: SharedFile) -> bool:
+        return not file.writing and trio.current_time() - file.write_answered_at >= QUIET_S
+
     def _note_change(self, file: SharedFile) -> None:
         node = file.node
         size = file.server_size
@@ -76,4 +116,4 @@ class Content:
             self._blocks.drop(node.ino)
             file.data = self._blocks.file(node.ino, UNKNOWN)
             node.pages = None
-            self._kernel.invalidate_inode(node.ino, False)
+            self.drop_pages_soon(file)

@@ -283,12 +283,12 @@ class OpenFiles:
         """Hear that the server says otherwise of a file's content: let go of what was kept, unless it was us."""
         file = self._table.get(node)
         if file is not None:
-            gone = self._table.content.adopt(file, stat)
-        else:
-            self._blocks.drop(node.ino)
-            gone = node.pages is not None
+            if self._table.content.adopt(file, stat):
+                self._table.content.drop_pages_soon(file)
+            return
+        self._blocks.drop(node.ino)
+        if node.pages is not None:
             node.pages = None
-        if gone:
             self._kernel.invalidate_inode(node.ino, False)
 
     def is_open(self, node: Node) -> bool:

@@ -54,7 +54,7 @@ class FileTable:
     ) -> None:
         self._cached = cache.mode is not CacheMode.NONE
         self._loose = cache.mode is CacheMode.LOOSE
-        self.content = Content(nodes, blocks, kernel, cache)
+        self.content = Content(nodes, blocks, kernel, cache, spawn)
         self.budget = Budget(cache.dirty_limit, spawn)
         self._nodes = nodes
         self._blocks = blocks

@@ -203,7 +203,7 @@ class Opener:
             raise SmbError(f"{question.path!r} is another file now", errno=posix.ESTALE)
         stat = node.stat()
         if self._content.adopt(file, stat):
-            self._kernel.invalidate_inode(node.ino, False)
+            self._content.drop_pages_soon(file)
         file.attach(server, reads=reads, writes=intent.write)
         file.grant.tell(self._breaks.listener(file))
         if self._cached and server.first is not None and not file.writes.unsaved:

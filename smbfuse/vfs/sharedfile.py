@@ -6,6 +6,7 @@ let go by all is closed by its owner.
 """
 
 import functools
+import math
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -112,6 +113,9 @@ class SharedFile:
         self.users = 0  # these, opens ahead of the kernel's, and those that are just being made
         self.opening = trio.Semaphore(1)  # one open at a time, so that the others find its handle
         self.purging = 0  # while the kernel is dropping its pages: nothing is kept
+        self.pages_due = False  # the kernel will be told to drop them
+        self.writing = 0  # writes of programs that are not answered yet
+        self.write_answered_at = -math.inf  # when the last one was, on trio's clock
         self.foreign = False  # another client may have changed it while it was open here
         self.own_changes = False  # changed here since the server told the version
         self.written_ns: int | None = None  # of the last write here, if the file shall have that time; 100 ns steps

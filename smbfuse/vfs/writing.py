@@ -37,6 +37,15 @@ class Writing:
         """Write by a handle that may; see `OpenFiles.write`."""
         handle.raise_news()
         file = handle.file
+        file.writing += 1
+        try:
+            return await self._write(handle, offset, data)
+        finally:
+            file.writing -= 1
+            file.write_answered_at = trio.current_time()
+
+    async def _write(self, handle: Handle, offset: int, data: bytes) -> int:
+        file = handle.file
         if self._may_wait(handle):
             await self._table.budget.room(len(data))
             if self._may_wait(handle):  # the grant may have gone meanwhile

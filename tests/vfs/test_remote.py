@@ -541,6 +541,7 @@ async def test_our_own_changes_leave_nothing_to_be_done_where_it_would_come_too_
     mounted = await mount(share)
     await make(mounted, "d/ours", b"data")
     await mounted.names("d")
+    await trio.sleep(0.1)  # the kernel's pages go a moment after a write
     await settled(mounted)
     asked = await calls(share)
     await trio.sleep(10)

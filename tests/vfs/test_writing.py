@@ -238,6 +238,15 @@ async def test_large_writes_go_through_in_parallel_pieces(mount: Mount) -> None:
     await closed(mounted, fh)
 
 
+async def test_a_write_that_one_request_can_carry_is_never_seen_in_part(mount: Mount) -> None:
+    share = MemShare(limits=Limits(read=64 * KIB, write=64 * KIB, transact=MIB, in_flight=50))
+    mounted, fh = await with_open_file(mount, share)
+    for offset in range(0, 10 * 64 * KIB, 32_000):  # two of these at once may be carried out the later one first
+        await mounted.fs.write(fh, offset, b"x" * 32_000)
+    assert share.writes == [("f", offset, 32_000) for offset in range(0, 10 * 64 * KIB, 32_000)]
+    await closed(mounted, fh)
+
+
 async def test_without_a_grant_the_kernels_pages_go_after_each_own_write_and_not_again(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
@@ -246,6 +255,8 @@ async def test_without_a_grant_the_kernels_pages_go_after_each_own_write_and_not
     ino = await mounted.ino("f")
     await mounted.fs.read(fh, 0, 10)
     await mounted.fs.write(fh, 0, b"x")
+    assert mounted.kernel.inodes == [], "the kernel still holds the page that was written in part"
+    await trio.sleep(0.1)
     assert mounted.kernel.inodes == [(ino, False)]
     await trio.sleep(1.5)
     await mounted.fs.getattr(ino)  # the server's new times are ours: nothing was read since
@@ -256,6 +267,30 @@ async def test_without_a_grant_the_kernels_pages_go_after_each_own_write_and_not
     await mounted.fs.getattr(ino)
     assert mounted.kernel.inodes == [(ino, False), (ino, False)]
     assert bytes(await mounted.fs.read(fh, 0, 10)) == b"foreign!!!"
+    await closed(mounted, fh)
+
+
+async def test_the_kernels_pages_go_between_writes_and_never_while_one_is_not_answered(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    share = MemShare()
+    share.delays["write"] = 0.005
+    mounted, fh = await with_open_file(mount, share)
+    for offset in range(500):  # for 2.5 s: some are dropped all the same
+        await mounted.fs.write(fh, offset, b"x")
+    assert len(mounted.kernel.inodes) == 2
+    await trio.sleep(0.1)
+    told = len(mounted.kernel.inodes)
+    async with trio.open_nursery() as nursery:
+        with share.held("write"):
+            nursery.start_soon(mounted.fs.write, fh, 0, b"x")
+            await trio.sleep(0.001)
+            share.write("f", b"foreign")
+            await trio.sleep(30)
+            await mounted.fs.getattr(await mounted.ino("f"))  # finds other content, and the kernel may be waiting
+            assert len(mounted.kernel.inodes) == told
+    await trio.sleep(0.1)
+    assert len(mounted.kernel.inodes) == told + 1
     await closed(mounted, fh)
 
 
