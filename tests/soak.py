@@ -19,6 +19,7 @@ from tests.support.commit import commit
 from tests.support.users import ROOT
 
 RESULTS: Final = ROOT / "docs" / "results"
+LONGEST: Final = "tests/mounts/test_endurance.py"  # half hours that mostly wait: beside all others, by two of its own
 
 
 def rows(report: Path) -> Iterator[str]:
@@ -29,17 +30,27 @@ def rows(report: Path) -> Iterator[str]:
         yield f"| {case.get('classname')}::{case.get('name')} | {outcome} | {float(case.get('time', 0)):.1f} |"
 
 
+def run(folder: Path, seed: str, arguments: Sequence[str]) -> tuple[int, list[str]]:
+    """Run the longest tests beside all others; return an exit code and the lines of the record."""
+    command = [sys.executable, "-m", "pytest", "--soak", "-m", "soak", f"--hypothesis-seed={seed}"]
+    command += ["-o", "faulthandler_timeout=0"]  # a test of an hour is not a hung one
+    reports = [folder / "longest.xml", folder / "others.xml"]
+    with (folder / "longest.txt").open("w+") as said:
+        beside = [*command, f"--junitxml={reports[0]}", "-n", "2", "--dist", "load", LONGEST]
+        with subprocess.Popen(beside, cwd=ROOT, stdout=said, stderr=said) as longest:
+            others = [*command, f"--junitxml={reports[1]}", f"--ignore={LONGEST}", *arguments]
+            code = subprocess.run(others, cwd=ROOT, check=False).returncode
+        said.seek(0)
+        print(said.read())
+    return code or longest.returncode, [row for report in reports if report.exists() for row in rows(report)]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run it all, write docs/results/DATE-soak.md and DATE-fuzz.md; 0 if everything passed."""
     seed = str(int.from_bytes(os.urandom(4)))
     began = time.time()
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "--soak", "-m", "soak", f"--junitxml={report}"]
-        command += ["-o", "faulthandler_timeout=0"]  # a test of an hour is not a hung one
-        command += [f"--hypothesis-seed={seed}", *arguments]
-        code = subprocess.run(command, cwd=ROOT, check=False).returncode
-        lines = list(rows(report)) if report.exists() else []
+        code, lines = run(Path(folder), seed, arguments)
     day = time.strftime("%Y-%m-%d", time.gmtime(began))
     text = [
         f"# Soak of {day}",
