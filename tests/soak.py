@@ -19,6 +19,7 @@ from tests.support.commit import commit
 from tests.support.users import ROOT
 
 RESULTS: Final = ROOT / "docs" / "results"
+MATRIX: Final = "tests/faults"  # promises that are kept to the second: before all others, with nothing beside them
 LONGEST: Final = "tests/mounts/test_endurance.py"  # half hours that mostly wait: beside all others, by two of its own
 
 
@@ -31,18 +32,20 @@ def rows(report: Path) -> Iterator[str]:
 
 
 def run(folder: Path, seed: str, arguments: Sequence[str]) -> tuple[int, list[str]]:
-    """Run the longest tests beside all others; return an exit code and the lines of the record."""
+    """Run the matrix, then the longest tests beside all others; return an exit code and the lines of the record."""
     command = [sys.executable, "-m", "pytest", "--soak", "-m", "soak", f"--hypothesis-seed={seed}"]
     command += ["-o", "faulthandler_timeout=0"]  # a test of an hour is not a hung one
-    reports = [folder / "longest.xml", folder / "others.xml"]
+    matrix, longest, others = reports = [folder / name for name in ("matrix.xml", "longest.xml", "others.xml")]
+    codes = [subprocess.run([*command, f"--junitxml={matrix}", *arguments, MATRIX], cwd=ROOT, check=False).returncode]
     with (folder / "longest.txt").open("w+") as said:
-        beside = [*command, f"--junitxml={reports[0]}", "-n", "2", "--dist", "load", LONGEST]
-        with subprocess.Popen(beside, cwd=ROOT, stdout=said, stderr=said) as longest:
-            others = [*command, f"--junitxml={reports[1]}", f"--ignore={LONGEST}", *arguments]
-            code = subprocess.run(others, cwd=ROOT, check=False).returncode
+        beside = [*command, f"--junitxml={longest}", "-n", "2", "--dist", "load", LONGEST]
+        with subprocess.Popen(beside, cwd=ROOT, stdout=said, stderr=said) as running:
+            command += [f"--junitxml={others}", f"--ignore={MATRIX}", f"--ignore={LONGEST}", *arguments]
+            codes.append(subprocess.run(command, cwd=ROOT, check=False).returncode)
+        codes.append(running.returncode)
         said.seek(0)
         print(said.read())
-    return code or longest.returncode, [row for report in reports if report.exists() for row in rows(report)]
+    return next(filter(None, codes), 0), [row for report in reports if report.exists() for row in rows(report)]
 
 
 def main(arguments: Sequence[str]) -> int:

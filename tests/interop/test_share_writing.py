@@ -25,7 +25,7 @@ from tests.support.samba_programs import newer_samba
 
 LISTS: Final = (contract_files, contract_names, contract_grants, contract_watching)
 TIMEO_S: Final = 20.0
-PAUSE_S: Final = 0.03  # between calls whose answers are lost: what was made before one is older than its files' times
+PAUSE_S: Final = 0.06  # between calls whose answers are lost: what was made before one is older than its files' times
 _numbers = itertools.count()
 
 
