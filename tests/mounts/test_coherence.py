@@ -254,6 +254,34 @@ def test_names_are_seen_at_once_under_a_directory_lease(
     look_at_names(pair, SOON_S)
 
 
+def test_under_a_directory_lease_what_breaks_none_is_seen_as_soon_as_it_is_told(
+    pair_of: Callable[..., Pair], start_samba: Callable[..., SambaServer]
+) -> None:
+    server = start_samba(programs=newer_samba())
+    pair = pair_of({"vers": "3.1.1", "nonotify": False, "actimeo": LONG_S}, server)
+    numbers = iter(range(100))
+
+    def hears() -> bool:
+        """Change something on the server's own disk, behind its back: it may not look yet."""
+        (pair.folder / f"probe {next(numbers)}").touch()
+        return soon(lambda: names(pair.second) == names_on_disk(), 1)
+
+    def names_on_disk() -> list[str]:
+        return sorted(path.name for path in pair.folder.iterdir())
+
+    assert wait_for(hears, LONG_S / 2)
+    assert soon(lambda: "RH" in server.grants(pair.folder) and bool(names(pair.second)))
+    (pair.folder / "made").write_text("by the server itself")
+    assert soon(lambda: "made" in names(pair.second))
+    assert content(pair.second, "made") == b"by the server itself"
+    (pair.folder / "made").rename(pair.folder / "renamed")
+    assert soon(lambda: names(pair.second) == names_on_disk())
+    for path in pair.folder.iterdir():
+        path.unlink()
+    assert soon(lambda: names(pair.second) == [])
+    look_at_names(pair, SOON_S)
+
+
 def look_at_names(pair: Pair, within_s: float) -> None:
     """Let the first make, rename and remove things, and the second see each; it had looked for all of them before."""
     save(pair.first, b"content", "old")
