@@ -27,7 +27,7 @@ SHORT_S: Final = 1.0  # an outage that is over within `timeo=2`
 UNDER_WAY_S: Final = 0.3  # until the operations have asked what they ask first, or smbd has heard what it is told
 # Bytes within which a byte is chosen, by to_server: all operations together move over 20,000 and 160,000.
 WITHIN: Final[Mapping[bool, int]] = {True: 18_000, False: 40_000}
-TRICKLE: Final = 10_000  # bytes in each direction: what all of the operations ask first, and are answered
+TRICKLE: Final = 4_000  # bytes in each direction: half of what all of the operations ask first, in half a second
 ELSEWHERE: Final = "127.0.0.2"
 TREE_CONNECT: Final = {3, 0x75}  # [MS-SMB2] 2.2.1.2, [MS-CIFS] 2.2.2.1
 
