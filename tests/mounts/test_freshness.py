@@ -143,7 +143,7 @@ def test_what_others_change_is_seen_within_the_promised_time(
         assert wait_for(all_seen, MODES[mode] + SLACK_S), list(unseen)
 
 
-@pytest.mark.parametrize("mode", ["strict", "none"])
+@pytest.mark.parametrize("mode", ["strict", pytest.param("none", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("options", FAMILIES)
 def test_a_file_that_changes_all_the_time_is_never_seen_as_a_mixture(
     samba: SambaServer, share_folder: Path, mount: Callable[..., Mount], options: Options, mode: str
