@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -141,6 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def tell(text: str) -> None:
         console.print(text, style="dim", markup=False, highlight=False)
 
+    def figures() -> dict[str, Any]:
+        settings = {"rounds": options.rounds, "quick": options.quick, "full": options.full}
+        told = as_json(measured, counted, server, settings)
+        return {**told, "rows": [{**dataclasses.asdict(one), "passed": one.passed} for one in results]}
+
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(samba_server(also_ports=fixed_ports()))
         user.owns(server.root)
@@ -160,28 +165,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     profile(stage, name)
                 else:
                     measured.append(measure(stage, WORKLOADS[name], options.rounds, tell))
+                    if options.publish:  # what comes later may be interrupted: all of it takes hours
+                        publish(figures(), measured, counted)
         if options.trips or everything:
             own = stack.enter_context(samba_server())
             dialects = options.vers or DIALECTS
             wanted = options.rows if options.trips else ()
             counted = count_trips(own, user, installation, wanted=wanted, dialects=dialects, tell=tell)
-        settings = {"rounds": options.rounds, "quick": options.quick, "full": options.full}
-        figures = as_json(measured, counted, server, settings)
-        figures["rows"] = [{**dataclasses.asdict(one), "passed": one.passed} for one in results]
+        everything_told = figures()
     if options.profile:
         return 0
     if results:
         print_table(console, results)
     if measured:
         console.print(figures_table(measured))
-        for line in figures["absent"]:
+        for line in everything_told["absent"]:
             console.print(line, markup=False)
     if counted:
         console.print(as_table(counted))
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(everything_told, indent=1) + "\n", encoding="utf-8")
     if options.publish:
-        publish(figures, measured, counted)
+        publish(everything_told, measured, counted)
     missed = [verdict for one in measured for verdict in one.verdicts() if verdict.met is False]
     return 0 if all(one.passed for one in results) and all(one.met for one in counted) and not missed else 1
 
