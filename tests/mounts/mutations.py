@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -217,6 +217,16 @@ class Share:
         """Do an operation and return what it returns."""
         return getattr(self, f"_{name}")(*arguments)
 
+    def ends(self, slot: int) -> Iterator["Share"]:
+        """Yield this share, and one for each other place where what is open in a slot may end on the server."""
+        yield self
+        node = self.slots.get(slot)
+        if node is not None and node.doubtful:
+            for image in {len(image): image for image in node.images if len(image) != len(node.data)}.values():
+                other = copy.deepcopy(self)
+                other.slots[slot].data = bytearray(image)
+                yield other
+
     def is_nameless(self, operation: Operation) -> bool:
         """Tell whether an operation is by the handle of a file without a name: it may end with the connection."""
         name, slot = operation[:2]
@@ -369,7 +379,11 @@ class Told:
         if short:
             # The rest is not there, or nobody knows: the next write would have told why.
             self.failures.append((operation, f"short by {operation[-2] - answer}"))
-        for share in self.shares:
+        # What is appended lies where the file ends: behind what was surely written, or behind what nobody knows of.
+        shares = self.shares
+        if operation[0] == "append":
+            shares = [end for share in shares for end in share.ends(operation[1])]
+        for share in shares:
             if (unknown or short) and operation[0] in OF_BYTES and (node := share.node(operation[1])) is not None:
                 node.doubtful = True  # it may have been done in part
             before = copy.deepcopy(share)
