@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.fuzz import run as fuzz
 from tests.support.commit import commit
 from tests.support.users import ROOT
@@ -32,20 +34,26 @@ def rows(report: Path) -> Iterator[str]:
 
 
 def run(folder: Path, seed: str, arguments: Sequence[str]) -> tuple[int, list[str]]:
-    """Run the matrix, then the longest tests beside all others; return an exit code and the lines of the record."""
+    """Run the matrix, then the longest tests beside all others; return an exit code and the lines of the record.
+
+    `arguments` are options of pytest's. A part of which they select nothing has not failed; all of it has.
+    """
     command = [sys.executable, "-m", "pytest", "--soak", "-m", "soak", f"--hypothesis-seed={seed}"]
     command += ["-o", "faulthandler_timeout=0"]  # a test of an hour is not a hung one
     matrix, longest, others = reports = [folder / name for name in ("matrix.xml", "longest.xml", "others.xml")]
     codes = [subprocess.run([*command, f"--junitxml={matrix}", *arguments, MATRIX], cwd=ROOT, check=False).returncode]
     with (folder / "longest.txt").open("w+") as said:
-        beside = [*command, f"--junitxml={longest}", "-n", "2", "--dist", "load", LONGEST]
+        beside = [*command, f"--junitxml={longest}", *arguments, "-n", "2", "--dist", "load", LONGEST]
         with subprocess.Popen(beside, cwd=ROOT, stdout=said, stderr=said) as running:
             command += [f"--junitxml={others}", f"--ignore={MATRIX}", f"--ignore={LONGEST}", *arguments]
             codes.append(subprocess.run(command, cwd=ROOT, check=False).returncode)
         codes.append(running.returncode)
         said.seek(0)
         print(said.read())
-    return next(filter(None, codes), 0), [row for report in reports if report.exists() for row in rows(report)]
+    lines = [row for report in reports if report.exists() for row in rows(report)]
+    nothing = pytest.ExitCode.NO_TESTS_COLLECTED
+    failed = [code for code in codes if code not in (0, nothing)]
+    return failed[0] if failed else 0 if lines else nothing, lines
 
 
 def main(arguments: Sequence[str]) -> int:

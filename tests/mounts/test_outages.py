@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.mounts, pytest.mark.samba, pytest.mark.timeout(240)]
 
 DIALECTS: Final = ["1.0", pytest.param("2.1", marks=pytest.mark.soak), "3.1.1"]
 TIMEO_S: Final = 4
-BUSY_S: Final = 3.5  # what processes take that are started on a machine with other things to do: who waits takes longer
-AT_ONCE_S: Final = BUSY_S
-PROMISED_S: Final = TIMEO_S + 2.0 + BUSY_S  # docs/connections.md
+# Processes are started too, on a machine that may have other things to do; who waits takes longer.
+AT_ONCE_S: Final = 3.5
+PROMISED_S: Final = TIMEO_S + 2.0 + AT_ONCE_S  # docs/connections.md, on such a machine
 BACK_S: Final = 30.0
 
 COMPLETE: Final = 'cd "$0" && compgen -f wo'  # what a shell does when Tab is pressed

@@ -115,6 +115,5 @@ def shortest_s(entries: list[DirectoryEntry]) -> float:
 
 def test_an_entry_of_a_long_page_costs_no_more_than_one_of_a_short_page() -> None:
     entries = [ID_BOTH._replace(file_name=f"a name of usual length {number}.txt") for number in range(5000)]
-    assert shortest_s(entries) < 40 * shortest_s(
-        entries[:500]
-    )  # 10 if each costs the same, 100 if it grows with the page
+    # 10 times as long if each entry costs the same, 100 times if it grows with the page.
+    assert shortest_s(entries) < 40 * shortest_s(entries[:500])
