@@ -53,7 +53,8 @@ ROOMS: Final = {
 # Sockets have one home, so that everything else can be driven without a network.
 SOCKETS: Final = {"socket", "ssl", "select", "selectors", "asyncio"}
 SOCKET_MODULES: Final = {
-    "client/transport.py": "the connection to the server",
+    "client/transport.py": "the connection to the server is made",
+    "client/stream.py": "and carries bytes",
     "client/routes.py": "the kernel's news of addresses and routes",
     "daemon/control.py": "the unix socket that `smbfuse status` asks",
     "daemon/notify.py": "the datagram that tells systemd READY",

@@ -11,11 +11,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import trio
 
 from smbfuse.client import departures
+from smbfuse.client.stream import ByteStream
 from smbfuse.client.waiter import Waiter
 from smbfuse.engine.exchange import Engine, Exchange
 from smbfuse.engine.liveness import Liveness, Patience, Progress, Verdict
@@ -30,28 +31,6 @@ ReplyT = TypeVar("ReplyT")
 SCRATCH_SIZE: Final = 64 * 1024  # many small replies a system call; a large one is received in place after its start
 FAREWELL_S: Final = 2.0  # longest wait for the server while leaving
 SLEEP_S: Final = 1.0  # how long this machine must have slept for that to matter
-
-
-class ByteStream(Protocol):
-    """What a connection needs of a transport."""
-
-    peer: str
-
-    async def receive_into(self, buffer: memoryview) -> int:
-        """Fill the start of `buffer`, return the count; 0 is the end."""
-        ...
-
-    async def send_all(self, buffers: Sequence[Buffer]) -> None:
-        """Send every byte of `buffers` in order. Cancelled: nobody knows how much was sent."""
-        ...
-
-    def undelivered(self) -> int:
-        """Return how many bytes of what `send_all` was given are not known to have reached the other host."""
-        ...
-
-    def close(self) -> None:
-        """Close at once; whoever waits on the stream is woken with an error."""
-        ...
 
 
 def slept_s() -> float:
@@ -97,6 +76,7 @@ class Connection:
         self._watch_again = trio.Event()  # wakes the watchdog before its time
         self._watches_at = math.inf  # when the watchdog looks next
         self._work = trio.Event()  # wakes the writer
+        self._left_over: Sequence[Buffer] = ()  # of what was sent at once: goes before anything else
         self._idle = trio.Event()  # set while the writer has nothing to send
         self._leaving = False
 
@@ -203,7 +183,8 @@ class Connection:
     async def _wait(self, exchange: Exchange[ReplyT], patience_s: float) -> None:
         waiter = Waiter((exchange,), trio.current_time(), math.inf if exchange.standing else patience_s)
         exchange.on_done = waiter.woken.set
-        self.post()
+        if not self._sent_at_once():
+            self.post()
         try:
             await self._woken(exchange, waiter)
             if not exchange.done:  # before it is abandoned: one that was not sent yet is ended as lost then
@@ -222,7 +203,8 @@ class Connection:
             if waiter.since + min(waiter.patience_s, self.liveness.patience.probe_after_s) < self._watches_at:
                 self._watch_again.set()
         self._waiting[exchange.sequence] = waiter
-        self._not_left.append(waiter)
+        if not waiter.has_left(self.bytes_sent):
+            self._not_left.append(waiter)
         try:
             await waiter.woken.wait()
         finally:
@@ -238,24 +220,47 @@ class Connection:
             self.engine.cancel(exchange)
             self.post()
 
+    def _sent_at_once(self) -> bool:
+        """Send what the engine has ready if nobody waits for an answer; return whether nothing is left to the writer.
+
+        Who asks for one thing after the other would wait for the writer's turn each time. What many ask for together
+        leaves together.
+        """
+        if self._waiting or self._left_over or not self._idle.is_set() or self.lost_because is not None:
+            return False
+        buffers = self._taken()
+        try:
+            self._left_over = self.stream.send_now(buffers)
+        except OSError as error:
+            log.debug("%s: %s; the writer will meet it again", self.stream.peer, error)
+            self._left_over = buffers
+        return not self._left_over
+
     async def _write(self) -> None:
         while True:
             # No await between asking the engine and clearing the event, or work would be slept over.
-            self.engine.flow.now = trio.current_time()
-            pdus = self.engine.outgoing()
-            if not pdus:
+            buffers, self._left_over = self._left_over or self._taken(), ()
+            if not buffers:
                 self._idle.set()
                 self._work = trio.Event()
                 await self._work.wait()
                 continue
             self._idle = trio.Event()
-            buffers = [buffer for pdu in pdus for buffer in pdu]
-            self.bytes_sent += sum(len(buffer) for buffer in buffers)
-            self._not_left = [waiter for waiter in self._not_left if not waiter.has_left(self.bytes_sent)]
-            if self._probe is not None and self._probe.sent:
-                self.liveness.probe_sent(self.bytes_sent)
-                self._probe = None
             await self.stream.send_all(buffers)
+
+    def _taken(self) -> Sequence[Buffer]:
+        """Take from the engine what may leave now."""
+        self.engine.flow.now = trio.current_time()
+        pdus = self.engine.outgoing()
+        if not pdus:
+            return ()
+        buffers = [buffer for pdu in pdus for buffer in pdu]
+        self.bytes_sent += sum(len(buffer) for buffer in buffers)
+        self._not_left = [waiter for waiter in self._not_left if not waiter.has_left(self.bytes_sent)]
+        if self._probe is not None and self._probe.sent:
+            self.liveness.probe_sent(self.bytes_sent)
+            self._probe = None
+        return buffers
 
     async def _watch(self) -> None:
         """Keep the deadlines; ask a silent server for a sign of life, and end the connection if none comes."""

@@ -16,8 +16,8 @@ from smbfuse.client import routes, transport
 from smbfuse.client.session import Session
 from smbfuse.client.shares import Shares
 from smbfuse.client.smb2_session import Smb2Session
+from smbfuse.client.stream import TcpStream
 from smbfuse.client.supervisor import Supervisor
-from smbfuse.client.transport import TcpStream
 from smbfuse.config import Config, Vers
 from smbfuse.errors import (
     ConnectFailed,

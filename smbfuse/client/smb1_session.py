@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from smbfuse import status
-from smbfuse.client.connection import ByteStream, Connection
+from smbfuse.client.connection import Connection
 from smbfuse.client.pipes import PIPES, list_shares
 from smbfuse.client.session import Identity, ServerClock, ended_by_failure, farewell
 from smbfuse.client.smb1_login import Smb1Login
@@ -22,6 +22,7 @@ from smbfuse.client.smb1_pipe import Smb1Pipe
 from smbfuse.client.smb1_share import Smb1Share
 from smbfuse.client.smb1_tree import Smb1Tree
 from smbfuse.client.smb1_volume import agree_on_unix
+from smbfuse.client.stream import ByteStream
 from smbfuse.config import Login, Network, Security, Target
 from smbfuse.engine.dialect import SMB1
 from smbfuse.engine.smb1 import Smb1Engine

@@ -15,7 +15,7 @@ import trio
 
 from smbfuse import status
 from smbfuse.client import smb2_requests
-from smbfuse.client.connection import ByteStream, Connection
+from smbfuse.client.connection import Connection
 from smbfuse.client.pipes import PIPES, list_shares
 from smbfuse.client.session import MOST_LOGIN_LEGS, Identity, ServerClock, ended_by_failure, farewell, login_step
 from smbfuse.client.smb2_durable import Durability
@@ -25,6 +25,7 @@ from smbfuse.client.smb2_pipe import Smb2Pipe
 from smbfuse.client.smb2_posix import manner_of
 from smbfuse.client.smb2_share import Smb2Share
 from smbfuse.client.smb2_tree import Sizes, Smb2Tree
+from smbfuse.client.stream import ByteStream
 from smbfuse.config import Login, Network, Sec, Security, Target
 from smbfuse.engine.protect import Smb2Protection
 from smbfuse.engine.smb2 import CREDIT_SIZE, Smb2Engine

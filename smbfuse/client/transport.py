@@ -1,4 +1,4 @@
-"""TCP to the server, on 445 or 139: the only file with sockets.
+"""TCP to the server, on 445 or 139: how a connection is made.
 
 Theory of operation. Every address of the host is tried on port 445, a new attempt each quarter second or as soon as one
 has failed; port 139 joins a second later, because it is older and its protocol weaker. The first attempt that leads to
@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import ipaddress
 import logging
 import math
 import socket as stdlib_socket
-import struct
-import termios
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
 
+from smbfuse.client.stream import TcpStream
 from smbfuse.config import Network, Target
 from smbfuse.engine.liveness import Patience
 from smbfuse.errors import ConnectFailed, DecodeError, Reason, SmbError
 from smbfuse.wire import nbss
-from smbfuse.wire.record import Buffer
 
 log = logging.getLogger(__name__)
 
@@ -37,78 +34,11 @@ STAGGER_S: Final = 0.25  # between attempts, as RFC 8305 proposes
 NETBIOS_HEAD_START_S: Final = 1.0  # how long 445 has the race for itself
 NODE_STATUS_TIMEOUT_S: Final = 1.5
 MOST_RETARGETS: Final = 2
-MOST_BUFFERS: Final = 512  # in one sendmsg; the kernel takes 1,024
 _KEEPALIVE_PROBES: Final = 2
 _LONGEST_KEEPALIVE_S: Final = 32767  # that the kernel takes
-_QUEUED: Final = struct.Struct("i")  # what SIOCOUTQ answers, which has the number of TIOCOUTQ; tcp(7)
 
 # Name resolution blocks a thread for as long as the resolver likes: it must not starve the other users of threads.
 _resolver_threads = trio.CapacityLimiter(8)
-
-
-class TcpStream:
-    """A connected TCP socket, received into place and sent from several buffers at once."""
-
-    def __init__(self, socket: trio.socket.SocketType, address: str, peer: str, *, netbios: bool) -> None:
-        self._socket = socket
-        self.address = address
-        self.peer = peer  # address and port
-        self.netbios = netbios  # a NetBIOS session was made on it
-        self._unsent = 0  # bytes of `send_all` that the kernel has not taken yet
-
-    def __repr__(self) -> str:
-        return f"<TcpStream {self.peer}>"
-
-    async def receive_into(self, buffer: memoryview) -> int:
-        """Fill the start of `buffer` and return the count; 0 is the end of the stream."""
-        return await self._socket.recv_into(buffer)
-
-    async def receive_exactly(self, count: int) -> bytes:
-        """Return `count` bytes; raises OSError (ECONNRESET) if the stream ends before."""
-        buffer = memoryview(bytearray(count))
-        have = 0
-        while have < count:
-            got = await self.receive_into(buffer[have:])
-            if got == 0:
-                raise ConnectionResetError(errno.ECONNRESET, "the server closed the connection")
-            have += got
-        return bytes(buffer)
-
-    async def receive_packet(self) -> tuple[int, bytes]:
-        """Return the next session packet as (type, body), keepalives skipped. For use before a `Connection` runs.
-
-        Raises: OSError, DecodeError (of a type that no SMB server sends: its length is not waited for).
-        """
-        while True:
-            kind, length = nbss.decode_header(await self.receive_exactly(nbss.HEADER_SIZE))
-            if kind not in nbss.SERVER_PACKETS:
-                raise DecodeError(f"{self.peer} sends no session packets, but something of type 0x{kind:02X}")
-            body = await self.receive_exactly(length)
-            if kind != nbss.KEEPALIVE:
-                return kind, body
-
-    async def send_all(self, buffers: Sequence[Buffer]) -> None:
-        """Send every byte of `buffers`, in order, with as few system calls as the kernel allows."""
-        waiting = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        self._unsent = sum(len(buffer) for buffer in waiting)
-        at = 0
-        while at < len(waiting):
-            sent = await self._socket.sendmsg(waiting[at : at + MOST_BUFFERS])
-            self._unsent -= sent
-            while at < len(waiting) and sent >= len(waiting[at]):
-                sent -= len(waiting[at])
-                at += 1
-            if sent:
-                waiting[at] = waiting[at][sent:]
-
-    def undelivered(self) -> int:
-        """Return how many bytes given to `send_all` the other host has not acknowledged."""
-        queued = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_QUEUED.size))
-        return self._unsent + int(_QUEUED.unpack(queued)[0])
-
-    def close(self) -> None:
-        """Close at once; whoever waits on the socket is woken with ClosedResourceError."""
-        self._socket.close()
 
 
 @dataclass(slots=True)

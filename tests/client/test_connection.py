@@ -37,6 +37,9 @@ class PairedStream:
     async def send_all(self, buffers: Sequence[Buffer]) -> None:
         await self.end.send_all(b"".join(buffers))
 
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        return buffers
+
     def undelivered(self) -> int:
         return self.queued(trio.current_time())
 
@@ -359,6 +362,54 @@ async def test_a_cancelled_caller_abandons_its_exchange_and_cuts_nothing() -> No
         async with trio.open_nursery() as nursery:
             nursery.start_soon(serve)
             assert await connection.perform(following) == [b"NEXT"]
+
+
+class RoomyStream(PairedStream):
+    """A stream that takes some bytes at once, as the kernel does; the rest waits for its turn."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.taken: list[tuple[str, bytes]] = []
+
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+        data = b"".join(buffers)
+        self.taken.append(("at once", data[: self.room]))
+        return [data[self.room :]] if data[self.room :] else []
+
+    async def send_all(self, buffers: Sequence[Buffer]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.taken.append(("by the writer", b"".join(buffers)))
+
+
+async def test_who_is_alone_is_sent_at_once_and_who_comes_meanwhile_in_his_turn() -> None:
+    stream = RoomyStream(1000)
+    async with connected(stream=stream) as (connection, engine, _), trio.open_nursery() as nursery:
+        await trio.testing.wait_all_tasks_blocked()  # nobody has anything to send
+        for text in (b"first", b"second"):
+            nursery.start_soon(connection.perform, engine.submit(text))
+            engine.window = 1
+            await trio.testing.wait_all_tasks_blocked()
+        assert [(how, data[8:]) for how, data in stream.taken] == [("at once", b"first"), ("by the writer", b"second")]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_cannot_be_sent_at_once_is_sent_before_anything_else() -> None:
+    stream = RoomyStream(6)
+    async with connected(stream=stream) as (connection, engine, _):
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            for text in (b"first", b"second"):
+                engine.window = 1
+                nursery.start_soon(connection.perform, engine.submit(text))
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert [how for how, _ in stream.taken] == ["at once", "by the writer", "by the writer"]
+        sent = b"".join(data for _, data in stream.taken)
+        assert sent == b"".join(
+            nbss.frame(4 + len(text)) + number.to_bytes(4, "big") + text
+            for number, text in ((1, b"first"), (2, b"second"))
+        )
 
 
 async def test_what_has_left_of_a_call_is_known_whatever_is_lost_afterwards() -> None:
