@@ -338,7 +338,8 @@ class Connection:
                 await self._receive_rest(pdu, have)
             self._note_owner(pdu)
             self.engine.arrived(pdu)
-            self.post()
+            if self.engine.loaded:
+                self.post()
         if start:
             rest = filled - start
             scratch[:rest] = bytes(scratch[start:filled])

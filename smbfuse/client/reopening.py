@@ -223,7 +223,7 @@ class ReconnectingFile(Reopening):
 
     async def _perform(self, call: Callable[[OpenFile], Awaitable[T]]) -> T:
         async def attempt(share: Share) -> T:
-            file = await self._usable(share)
+            file = self._file if self._stands() else await self._usable(share)
             try:
                 return await call(file)
             except StaleHandle as error:

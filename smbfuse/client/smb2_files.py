@@ -60,7 +60,7 @@ class Smb2File:
         """
         length = min(length, self._tree.largest_read())
         request = Request(Command.READ, encode_read(self._file_id, offset, length), payload=length)
-        reply = await self._tree.wait(self._tree.submit(request, bulk=True))
+        reply = await self._tree.wait(self._tree.queue(request, bulk=True))
         return self.data_of(reply, length)
 
     def data_of(self, reply: Reply, length: int) -> memoryview:
@@ -95,7 +95,7 @@ class Smb2File:
 
     async def refresh(self) -> FileStat:
         """Return the attributes by the handle; see `OpenFile.refresh`.  Cost: 1 round trip."""
-        reply = await self._tree.wait(self._tree.submit(self._tree.query(self._file_id)))
+        reply = await self._tree.wait(self._tree.queue(self._tree.query(self._file_id)))
         found = self._tree.stat_of(reply, self._opened, self._path)
         return found._replace(kind=self.stat.kind) if self._tree.manner.is_vague(found) else found
 
@@ -138,12 +138,12 @@ class Smb2File:
         """
         tree, durable = self._tree, self._durable
         if durable is None or tree.durability.version < 2:
-            return await tree.wait(tree.submit(request, bulk=bulk))
+            return await tree.wait(tree.queue(request, bulk=bulk))
         if key in durable.unanswered:
             request = request._replace(replay=True)
         pauses = iter(PAUSES_S)
         while True:
-            exchange = tree.submit(request, bulk=bulk)
+            exchange = tree.queue(request, bulk=bulk)
             try:
                 reply = await tree.wait(exchange)
             except (ConnectionLost, Timeout):

@@ -37,7 +37,7 @@ class Smb2Pipe:
         request = smb2_requests.file_control(
             ControlCode.FSCTL_PIPE_TRANSCEIVE, message, size=srvsvc.MAX_FRAGMENT, file_id=self._file_id
         )
-        reply = await self._tree.wait(self._tree.submit(request))
+        reply = await self._tree.wait(self._tree.queue(request))
         if reply.status not in WHOLE_OR_PART:
             raise status.error(reply.status, "FSCTL_PIPE_TRANSCEIVE")
         return IoctlResponse.decode(reply.element).output
@@ -45,7 +45,7 @@ class Smb2Pipe:
     async def read(self) -> bytes:
         """Read on; see `Pipe.read`."""
         body = encode_read(self._file_id, 0, srvsvc.MAX_FRAGMENT)
-        reply = await self._tree.wait(self._tree.submit(Request(Command.READ, body, payload=srvsvc.MAX_FRAGMENT)))
+        reply = await self._tree.wait(self._tree.queue(Request(Command.READ, body, payload=srvsvc.MAX_FRAGMENT)))
         if reply.status not in WHOLE_OR_PART:
             raise status.error(reply.status, "READ")
         return bytes(decode_read(reply.element))

@@ -210,7 +210,7 @@ class Smb2Share:
         with farewell("tree disconnect"):
             # Not urgent: it must not overtake the CLOSEs before it.
             request = Request(Command.TREE_DISCONNECT, TreeDisconnectRequest().encode())
-            await self.tree.wait(self.tree.submit(request))
+            await self.tree.wait(self.tree.queue(request))
 
     def statistics(self) -> ShareStatistics:
         """Return counters of the connection, which other shares may use too, and what was negotiated."""

@@ -167,20 +167,24 @@ class Smb2Tree:
             self.close(created.file_id)
             raise
 
-    def submit(self, request: Request, *, bulk: bool = False, urgent: bool = False) -> Smb2Exchange:
+    def queue(self, request: Request, *, bulk: bool = False) -> Smb2Exchange:
+        """Queue one request of this tree: it leaves when somebody waits for it, or with another."""
+        return self.engine.submit((request,), tree=self.tree, bulk=bulk)
+
+    def submit(self, request: Request, *, urgent: bool = False) -> Smb2Exchange:
         """Queue one request of this tree and have it sent; nobody need wait for it."""
-        exchange = self.engine.submit((request,), tree=self.tree, bulk=bulk, urgent=urgent)
+        exchange = self.engine.submit((request,), tree=self.tree, urgent=urgent)
         self.connection.post()
         return exchange
 
     async def wait(self, exchange: Smb2Exchange) -> Reply:
-        """Wait for the reply of what `submit` gave.  Raises: ConnectionLost, Timeout."""
+        """Wait for the reply of what `queue` or `submit` gave.  Raises: ConnectionLost, Timeout."""
         (reply,) = await self.connection.perform(exchange)
         return reply
 
     async def ask(self, request: Request, path: str) -> Reply:
         """Send one request and return its successful reply.  Cost: 1 round trip.  Raises: what it is refused with."""
-        return succeeded(await self.wait(self.submit(request)), request.command, path)
+        return succeeded(await self.wait(self.queue(request)), request.command, path)
 
     def close(self, file_id: bytes) -> Smb2Exchange:
         """Give a handle back; nobody waits for the answer, that of a durable open apart."""

@@ -42,7 +42,7 @@ class Smb2WatchedFolder:
 
     async def heard(self) -> None:
         """Wait for the answer to an ECHO that does not overtake; see `WatchedFolder.heard`."""
-        await self._tree.wait(self._tree.submit(Request(Command.ECHO, EchoRequest().encode())))
+        await self._tree.wait(self._tree.queue(Request(Command.ECHO, EchoRequest().encode())))
 
     def answer(self, exchange: Exchange[Any]) -> tuple[int, memoryview]:
         """Return status and changes; see `WatchedFolder.answer`."""

@@ -107,23 +107,18 @@ class TcpStream:
             await trio.lowlevel.wait_writable(self._socket)
             waiting = self.send_now(waiting)
 
-    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[memoryview]:
+    def send_now(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
         """Send what the kernel takes at once, and return the rest, for `send_all`.  Raises: OSError."""
-        waiting = [memoryview(buffer) for buffer in buffers if len(buffer)]
-        self._unsent = sum(map(len, waiting))
-        at = 0
-        while at < len(waiting):
+        self._unsent = sum(map(len, buffers))
+        while self._unsent:
             try:
-                sent = self._socket.sendmsg(waiting[at : at + MOST_BUFFERS])
+                sent = self._socket.sendmsg(buffers[:MOST_BUFFERS])
             except BlockingIOError:
-                break
+                return buffers
             self._unsent -= sent
-            while at < len(waiting) and sent >= len(waiting[at]):
-                sent -= len(waiting[at])
-                at += 1
-            if sent:
-                waiting[at] = waiting[at][sent:]
-        return waiting[at:]
+            if self._unsent:
+                buffers = _behind(buffers, sent)
+        return ()
 
     def undelivered(self) -> int:
         """Return how many bytes given to `send_all` the other host has not acknowledged."""
@@ -135,3 +130,12 @@ class TcpStream:
         if self._socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
+
+
+def _behind(buffers: Sequence[Buffer], sent: int) -> list[Buffer]:
+    """Return what is left of `buffers` behind the first `sent` bytes; nothing is copied."""
+    at = 0
+    while sent >= len(buffers[at]):
+        sent -= len(buffers[at])
+        at += 1
+    return [memoryview(buffers[at])[sent:], *buffers[at + 1 :]]

@@ -79,6 +79,11 @@ class Engine(Protocol):
         """What bounds reads and writes on their way; the connection sets its `now` before each call below."""
         ...
 
+    @property
+    def loaded(self) -> bool:
+        """Whether anything waits to leave: `outgoing` may have something, if the window and the flow admit it."""
+        ...
+
     def outgoing(self) -> Sequence[Sequence[Buffer]]:
         """Return the PDUs that may leave now, each a list of buffers that begins with its session header.
 

@@ -209,6 +209,11 @@ class Smb1Engine:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
+    @property
+    def loaded(self) -> bool:
+        """Whether anything waits to leave; see `Engine.loaded`."""
+        return any((self._cancels, self._told, self._continued, *self._queues()))
+
     def outgoing(self) -> list[list[Buffer]]:
         """Return the PDUs that may leave now; see `Engine.outgoing`."""
         pdus = [self._cancel_pdu(pending) for pending in self._cancels if pending.mid in self._pending]

@@ -155,6 +155,11 @@ class Smb2Engine:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
+    @property
+    def loaded(self) -> bool:
+        """Whether anything waits to leave; see `Engine.loaded`."""
+        return bool(self._backlog or self._cancels)
+
     def outgoing(self) -> list[list[Buffer]]:
         """Return the PDUs that may leave now; see `Engine.outgoing`."""
         pdus = [self._cancel_pdu(pending) for pending in self._cancels if pending.message_id in self._pending]

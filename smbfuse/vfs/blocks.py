@@ -15,7 +15,7 @@ therefore costs other files nothing but its own window.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 import trio
@@ -167,14 +167,26 @@ class BlockCache:
     def fetch(self, blocks: Iterable[Block], source: Source, *, ahead: bool) -> None:
         """Ask for new blocks, each in a task of its own."""
         for block in blocks:
-            length = block.end - block.start
-            block.ready = trio.Event()
-            block.file.pending += length
-            self._pending += length
-            self._fetches += 1
+            self._begin(block, source)
             self._ahead += ahead
-            source.hold()
             self._spawn(self._fetch, block, source)
+
+    def fetch_here(self, block: Block, source: Source) -> Awaitable[None]:
+        """Ask for a new block in the task that awaits this, which costs less than a task of its own.
+
+        Others may wait for it meanwhile: they get it also if this task is cancelled.
+        Raises nothing of the source's: see `gather`.
+        """
+        self._begin(block, source)
+        return self._fill_or_hand_over(block, source)
+
+    def _begin(self, block: Block, source: Source) -> None:
+        length = block.end - block.start
+        block.ready = trio.Event()
+        block.file.pending += length
+        self._pending += length
+        self._fetches += 1
+        source.hold()
 
     async def gather(self, blocks: Sequence[Block], offset: int, end: int) -> memoryview | bytes:
         """Return [offset, end) out of the blocks that cover it, when they are here. Shorter if the file is.
@@ -205,20 +217,34 @@ class BlockCache:
 
     async def _fetch(self, block: Block, source: Source) -> None:
         try:
-            data = await read_fully(source, block.start, block.end - block.start)
-        except SmbError as error:
-            self._failed(block, error)
+            await self._fill(block, source)
         except BaseException:
             # Cancelled: the filesystem ends. Nobody may be left waiting.
             self._failed(block, SmbError("the filesystem is being unmounted"))
+            self._end(block, source)
             raise
+
+    async def _fill_or_hand_over(self, block: Block, source: Source) -> None:
+        try:
+            await self._fill(block, source)
+        except BaseException:
+            self._spawn(self._fetch, block, source)
+            raise
+
+    async def _fill(self, block: Block, source: Source) -> None:
+        try:
+            data = await read_fully(source, block.start, block.end - block.start)
+        except SmbError as error:
+            self._failed(block, error)
         else:
             self._arrived(block, data)
-        finally:
-            length = block.end - block.start
-            block.file.pending -= length
-            self._pending -= length
-            source.let_go()
+        self._end(block, source)
+
+    def _end(self, block: Block, source: Source) -> None:
+        length = block.end - block.start
+        block.file.pending -= length
+        self._pending -= length
+        source.let_go()
 
     # -- keeping
 

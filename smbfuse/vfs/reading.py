@@ -34,8 +34,14 @@ class Reading:
             file.node.pages = _UNKNOWN_PAGES  # the kernel has some now: to be dropped with the next version
         wanted = (offset - offset % GRAIN, min(end + -end % GRAIN, file.size))
         blocks, fresh = data.claim(*wanted, file.read_request)
-        self._blocks.fetch(fresh, file, ahead=False)
+        fetching = None
+        if len(fresh) == 1:
+            fetching = self._blocks.fetch_here(fresh[0], file)
+        else:
+            self._blocks.fetch(fresh, file, ahead=False)
         self.ahead(handle, offset, end)
+        if fetching is not None:
+            await fetching
         result = await self._blocks.gather(blocks, offset, end)
         if len(result) < end - offset and data is file.data:
             await self._check_end(file, offset + len(result))

@@ -39,6 +39,10 @@ class EchoEngine:
         self._queue.insert(0, self._queue.pop())
         return exchange
 
+    @property
+    def loaded(self) -> bool:
+        return bool(self._queue)
+
     def outgoing(self) -> Sequence[Sequence[Buffer]]:
         leaving, self._queue = self._queue[: self.window], self._queue[self.window :]
         self.window -= len(leaving)

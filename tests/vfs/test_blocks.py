@@ -145,6 +145,37 @@ async def test_the_end_of_the_filesystem_leaves_nobody_waiting(data: bytes) -> N
     assert len(failed) == 1
 
 
+async def test_who_waits_for_a_block_gets_it_though_the_one_who_fetched_it_has_gone(
+    nursery: trio.Nursery, data: bytes
+) -> None:
+    cache, source = BlockCache(8 * MIB, nursery.start_soon), BytesSource(data)
+    source.gate = trio.Event()
+    file = cache.file(5, V1)
+    gone = trio.CancelScope()
+
+    async def fetcher() -> None:
+        _, (block,) = file.claim(0, MIB, MIB)
+        with gone:
+            await cache.fetch_here(block, source)
+
+    nursery.start_soon(fetcher)
+    await trio.testing.wait_all_tasks_blocked()
+    received: list[bytes] = []
+
+    async def waiter() -> None:
+        received.append(await read(cache, file, source, 0, 100))
+
+    nursery.start_soon(waiter)
+    await trio.testing.wait_all_tasks_blocked()
+    gone.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    source.gate.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert received == [data[:100]]
+    assert gone.cancelled_caught
+    assert source.holders == 0
+
+
 async def test_short_answers_are_put_together(nursery: trio.Nursery, data: bytes) -> None:
     cache, source = BlockCache(8 * MIB, nursery.start_soon), BytesSource(data, most=100_000)
     assert await read(cache, cache.file(5, V1), source, 0, MIB) == data[:MIB]
