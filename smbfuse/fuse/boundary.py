@@ -31,6 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Buffer = bytes | bytearray | memoryview
 
+_ANSWERS_MAX: Final = 8192  # kept for the next time, at some 500 bytes each
 _MOST_ERRNO: Final = 511  # the kernel takes no answer with a larger one
 _MOST_SIZE: Final = 2**63 - 1
 _MOST_HANDLE: Final = 2**64 - 1
@@ -61,6 +62,30 @@ def total(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
     has handed its request over.
     """
     return _answering(handler, timed=True)
+
+
+def at_once_if(
+    at_hand: Callable[Concatenate[PatientT, P], T | None],
+) -> Callable[[Handler[PatientT, P, T]], Handler[PatientT, P, T]]:
+    """Make a handler answer as `total` does, but with what is `at_hand` if that is anything.
+
+    What need not be waited for needs no deadline, nor to be let in: both cost more than most reads do.
+    """
+
+    def decorate(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
+        in_time = total(handler)
+
+        @functools.wraps(handler)
+        async def answer(self: PatientT, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                known = at_hand(self, *args, **kwargs)
+            except Exception as error:
+                raise _failure(error, handler.__name__) from None
+            return known if known is not None else await in_time(self, *args, **kwargs)
+
+        return answer
+
+    return decorate
 
 
 def untimed(handler: Handler[PatientT, P, T]) -> Handler[PatientT, P, T]:
@@ -128,17 +153,28 @@ def entry_attributes(entry: Entry, *, absent: bool = False) -> EntryAttributes:
 
     Raises: ValueError, OverflowError, TypeError (a bug above us; the caller gets EIO).
     """
-    attributes = EntryAttributes()
+    status = entry.stat
+    if status.ino:
+        attributes = _attributes(status, entry.generation)
+    elif absent:
+        attributes = EntryAttributes()
+        attributes.st_ino = 0
+    else:
+        raise ValueError("inode 0")
     attributes.entry_timeout = _timeout(entry.entry_timeout_s)
     attributes.attr_timeout = _timeout(entry.attr_timeout_s)
-    status = entry.stat
-    if status.ino == 0:
-        if not absent:
-            raise ValueError("inode 0")
-        attributes.st_ino = 0
-        return attributes
+    return attributes
+
+
+@functools.lru_cache(_ANSWERS_MAX)
+def _attributes(status: PosixStat, generation: int) -> EntryAttributes:
+    """Return the lasting part of an entry. It is answered from before anything else can happen, so one may be shared.
+
+    A folder that is listed again, and a file that is opened after it was looked up, show what was shown before.
+    """
     _check(status)
-    attributes.generation = entry.generation
+    attributes = EntryAttributes()
+    attributes.generation = generation
     attributes.st_ino = status.ino
     attributes.st_mode = status.mode
     attributes.st_nlink = status.nlink

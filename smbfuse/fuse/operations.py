@@ -28,7 +28,7 @@ from pyfuse3 import (
 )
 
 from smbfuse.fuse import boundary
-from smbfuse.fuse.boundary import total, unawaited, untimed
+from smbfuse.fuse.boundary import at_once_if, total, unawaited, untimed
 from smbfuse.fuse.callers import is_renaming
 from smbfuse.fuse.gate import Gate
 from smbfuse.vfs.filesystem import Filesystem
@@ -177,7 +177,11 @@ class Operations(pyfuse3.Operations):
         )
         return boundary.file_info(opened), boundary.entry_attributes(entry)
 
-    @total
+    def _at_hand(self, fh: FileHandleT, off: int, size: int) -> bytes | None:
+        data = self._filesystem.at_hand(fh, off, size)
+        return None if data is None else boundary.payload(data, size)
+
+    @at_once_if(_at_hand)
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         return boundary.payload(await self._filesystem.read(fh, off, size), size)
 

@@ -19,7 +19,7 @@ import operator
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -97,6 +97,7 @@ class Known(NamedTuple):
 # A record is one bytes object: this head, the optional fields that are present, the name. The head's times come first,
 # so that freshness is told without decoding the rest. 51 bytes and, from a plain listing, 32 for the four times.
 # Asked at, number, generation, present, kind, attributes, size, allocation, file id.
+UNPACKED_MAX: Final = 8192  # records kept decoded, at some 700 bytes each
 _HEAD: Final = Struct("<dQIHBIqqQ")
 _TIME: Final = Struct("<dQ")
 _PRESENT: Final = Struct("<H")
@@ -151,8 +152,9 @@ def _pack(asked: Asked, generation: int, stat: FileStat, name: str) -> bytes:
     return head + _shape(present).layout.pack(*values) + to_wtf8(name)
 
 
+@lru_cache(UNPACKED_MAX)
 def unpack(record: bytes) -> Known:
-    """Return what `pack` put together."""
+    """Return what `pack` put together. What is asked for again and again is decoded once."""
     at, number, generation, present, kind, attributes, size, allocation, file_id = _HEAD.unpack_from(record)
     layout, spread = _shape(present)
     created, accessed, written, changed, volume_id, links, mode, uid, gid, major, minor = spread(
@@ -177,6 +179,11 @@ def unpack(record: bytes) -> Known:
     )
     name = record[_HEAD.size + layout.size :].decode("utf-8", "surrogatepass")
     return Known(Asked(number, at), generation, stat, name)
+
+
+def reasked(record: bytes, asked: Asked) -> bytes:
+    """Return a record as if it had answered another question, without decoding the rest."""
+    return _TIME.pack(asked.at, asked.number) + record[_TIME.size :]
 
 
 def asked_of(record: bytes) -> Asked:

@@ -1,10 +1,12 @@
 """What the kernel is told of a node, and how long it may believe it."""
 
+from functools import lru_cache
+
 import trio
 
 from smbfuse.config import View
 from smbfuse.share import Kind
-from smbfuse.vfs.attrs import Lifetimes
+from smbfuse.vfs.attrs import UNPACKED_MAX, Lifetimes, unpack
 from smbfuse.vfs.file import OpenFiles
 from smbfuse.vfs.inode import Folder, Node
 from smbfuse.vfs.modes import Appearance
@@ -18,7 +20,10 @@ class Entries:
     def __init__(self, nodes: NodeTable, files: OpenFiles, view: View, lifetimes: Lifetimes) -> None:
         self._nodes = nodes
         self._files = files
-        self._appearance = Appearance(view)
+        appearance = Appearance(view)
+        self._posix = appearance.posix
+        # Most of what is told was told before.
+        self._posix_of_record = lru_cache(UNPACKED_MAX)(lambda ino, record: appearance.posix(ino, unpack(record).stat))
         self._lifetimes = lifetimes
 
     def of(self, node: Node, *, ours: bool = False, named: bool = True) -> Entry:
@@ -37,7 +42,10 @@ class Entries:
             else:
                 told.tell(node, shown)
                 known = node.known()  # it may be another file to the kernel now
-        stat = self._appearance.posix(node.ino, shown)
+        if shown is known.stat:
+            stat = self._posix_of_record(node.ino, node.record)
+        else:
+            stat = self._posix(node.ino, shown)
         if self._nodes.nameless(node):
             stat = stat._replace(nlink=0)
         name_s = attributes_s = 0.0

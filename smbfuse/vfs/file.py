@@ -147,6 +147,9 @@ class OpenFiles:
         Cost: none on a hit; else 1 round trip, several requests in flight.
         Raises: SmbError with EBADF, ESTALE, and as `OpenFile.read`.
         """
+        at_hand = self.at_hand(fh, offset, length)
+        if at_hand is not None:
+            return at_hand
         handle = self._handle(fh)
         if not handle.reads:
             raise SmbError(f"file {fh} is not open to read", errno=posix.EBADF)
@@ -160,14 +163,22 @@ class OpenFiles:
             return b""
         if file.writes.unsaved:
             return await self._reading.over(handle, offset, end)
-        view = file.data.hit(offset, end)
-        if view is not None:
-            self._blocks.hits += 1
-            whole = not offset and end >= file.server_size  # nothing lies ahead of who has read it all
-            if not whole and not handle.readahead.follows(offset, end):
-                self._reading.ahead(handle, offset, end)
-            return view
         return await self._reading.missing(handle, offset, end)
+
+    def at_hand(self, fh: int, offset: int, length: int) -> memoryview | None:
+        """Return what `read` would, if one block in memory holds it; None: it is not so simple. The hot path."""
+        handle = self._handles.get(fh)
+        if handle is None or not handle.reads or handle.direct:
+            return None
+        file = handle.file
+        end = min(offset + length, file.size)
+        if offset >= end or file.writes.unsaved or (view := file.data.hit(offset, end)) is None:
+            return None
+        self._blocks.hits += 1
+        whole = not offset and end >= file.server_size  # nothing lies ahead of who has read it all
+        if not whole and not handle.readahead.follows(offset, end):
+            self._reading.ahead(handle, offset, end)
+        return view
 
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write to an open file; return how many bytes were taken. `data` is ours from now on, and must not change.

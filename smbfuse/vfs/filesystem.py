@@ -318,6 +318,10 @@ class Filesystem:
         """Read from an open file; see `OpenFiles.read`."""
         return await self._files.read(fh, offset, length)
 
+    def at_hand(self, fh: int, offset: int, length: int) -> memoryview | None:
+        """Return what `read` would if it need wait for nothing, else None; see `OpenFiles.at_hand`."""
+        return self._files.at_hand(fh, offset, length)
+
     async def write(self, fh: int, offset: int, data: bytes) -> int:
         """Write to an open file; see `OpenFiles.write`."""
         return await self._files.write(fh, offset, data)

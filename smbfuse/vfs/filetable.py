@@ -207,9 +207,10 @@ class FileTable:
             for handle in file.handles():
                 with handle as server:
                     await server.stand_aside()
-        with trio.move_on_after(GONE_WITHIN_S):
-            while self._ending[node.ino]:
-                await self._gone.park()
+        if node.ino in self._ending:
+            with trio.move_on_after(GONE_WITHIN_S):
+                while node.ino in self._ending:
+                    await self._gone.park()
         await self._closing.close_now(node.ino)
 
     def give_up(self, file: SharedFile) -> None:
@@ -242,10 +243,7 @@ class FileTable:
             return
         async with file.settling:
             written_ns = file.written_ns
-            # A file that is open goes on being asked about, and its last close would move the time; a handle that was
-            # told to keep another time would not move it at all.
-            kept = file.writer is not None and file.writer.keeps_time
-            if file.time_shown or file.size > FIRST_BYTES or file.users or kept:
+            if not self._settles_itself(file):
                 try:
                     await self._settle_times(file, written_ns)
                 except SmbError as error:
@@ -253,6 +251,15 @@ class FileTable:
             if file.written_ns == written_ns:
                 file.written_ns = None
                 file.time_shown = False
+
+    def _settles_itself(self, file: SharedFile) -> bool:
+        """Tell whether the last close of a file gives it a time that is as good as the one that was shown here.
+
+        A file that is open goes on being asked about, and its last close would move the time; a handle that was told to
+        keep another time would not move it at all.
+        """
+        kept = file.writer is not None and file.writer.keeps_time
+        return not (file.time_shown or file.size > FIRST_BYTES or file.users or kept)
 
     async def _settle_times(self, file: SharedFile, written_ns: int | None) -> None:
         if file.writer is None:
@@ -329,7 +336,10 @@ class FileTable:
 
     def _finish_later(self, file: SharedFile) -> None:
         worth_its_pages = file.own_changes and file.covered and file.size > FIRST_BYTES
-        if file.writes.unsaved or file.written_ns is not None or worth_its_pages:
+        unsaved = file.writes.unsaved
+        if file.written_ns is not None and not unsaved and not file.settling.locked() and self._settles_itself(file):
+            file.written_ns = None
+        if unsaved or file.written_ns is not None or worth_its_pages:
             file.hold()
             self._spawn(self._finish, file)
         else:

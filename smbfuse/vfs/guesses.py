@@ -5,11 +5,12 @@ waits for 4,000 answers, unless somebody asks ahead of him. Both guesses are bou
 turn out wrong.
 """
 
-import bisect
-import re
-from collections import OrderedDict
+import itertools
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Final
+
+from smbfuse.vfs.orders import BELIEVED, REACH, Counted, Listed, Track
 
 MISSES: Final = 3  # names asked for in a row before the whole folder is worth listing
 MISSES_MAX: Final = 4096
@@ -18,11 +19,9 @@ USEFUL: Final = 8  # lookups that a small listing must answer to have been worth
 ENTRIES_A_LOOKUP: Final = 64  # entries that cost about as much as one lookup
 FOLDERS: Final = 256  # watched for missed lookups at a time
 
-SUCCESSORS: Final = 2  # files opened in an order, each right behind the one before, before the order is believed
 FIRST_WINDOW: Final = 4  # files
 LARGEST_WINDOW: Final = 32  # files
 WINDOW_BYTES: Final = 1 << 20
-NUMBERED: Final = re.compile(rb"(.*?)([0-9]{1,18})([^0-9]*)", re.DOTALL)
 
 
 class _Missed:
@@ -73,23 +72,21 @@ class MissedLookups:
 
 
 class Siblings:
-    """The small files of one folder, and in which order a program opens them.
+    """The small files of one folder, and in which of the `orders` a program opens them.
 
-    Three orders are recognised: the listing's (`tar`, `grep -r`), that of the names (shell patterns, `sorted`), and
-    the counting one, where a number in the name goes up by one. `files` gives name and size; `lifetime_s` is how long
-    what was opened ahead may be used: whoever is too slow for that is not run ahead of.
+    `files` gives name and size; `lifetime_s` is how long what was opened ahead may be used: whoever is too slow for
+    that is not run ahead of.
     """
 
     def __init__(self, files: Sequence[tuple[bytes, int]], lifetime_s: float) -> None:
-        self._names = [name for name, _ in files]
+        names = [name for name, _ in files]
         self._sizes = dict(files)
         self._lifetime_s = lifetime_s
-        self._sorted: list[bytes] = []  # made when a second file is opened, like the next
-        self._positions: dict[bytes, int] = {}
-        self._orders = (self._listed_after, self._sorted_after, self._counted_after)
-        self._kept = [0] * len(self._orders)  # successors in a row, for each order
-        self._order: Callable[[bytes], bytes | None] | None = None  # the one that is believed
-        self._last: bytes | None = None
+        orders = (Listed(names), Listed(names, by_name=True), Counted(self._sizes))
+        self._tracks = [Track(order, direction) for direction in (1, -1) for order in orders]
+        self._track: Track | None = None  # the one that is believed
+        self._recent: deque[bytes] = deque(maxlen=REACH)  # opened last
+        self._strays = 0  # opened since the last that was advised
         self._last_at = 0.0
         self._pace_s = 0.0  # between two opens
         self._window = 0
@@ -99,80 +96,71 @@ class Siblings:
     @property
     def running(self) -> bool:
         """Whether an order has been recognised and still holds."""
-        return self._order is not None
+        return self._track is not None
 
     def opened(self, name: bytes, now: float, room: Callable[[], int]) -> Sequence[bytes]:
         """Note that a file was opened; return at most `room()` others to open ahead, the next one first.
 
         Not `running` afterwards: the guess was wrong, if there was one, and what was advised is not worth keeping.
         """
-        if name not in self._sizes or name == self._last:
+        if name not in self._sizes or (self._recent and name == self._recent[-1]):
             return ()  # not one of those that are opened ahead: it says nothing; or opened twice
         elapsed_s = now - self._last_at
-        last, self._last, self._last_at = self._last, name, now
-        if last is None:
-            return ()
-        if elapsed_s > self._lifetime_s / 2:
-            self._stop()
+        is_first, self._last_at = not self._recent, now
+        self._recent.append(name)
+        if is_first or elapsed_s > self._lifetime_s / 2:
+            self._stop(name)
             return ()
         self._pace_s = (3 * self._pace_s + elapsed_s) / 4
-        if self._order is not None:
-            if self._ahead.pop(name, None) is not None:
-                return self._advise(room()) if 2 * len(self._ahead) <= self._window else ()
-            if self._order(self._head) == name:  # all advised were opened, and there was no room for more
+        if self._track is not None:
+            if name in self._ahead:
+                self._came(name)
+                return self._advise(self._track, room()) if 2 * len(self._ahead) <= self._window else ()
+            ahead = self._track.ahead(self._head, name)
+            if ahead is not None and 0 < ahead <= REACH:  # there was no room to advise it
                 self._head = name
-                return self._advise(room())
-            self._stop()
-        for number, after in enumerate(self._orders):
-            self._kept[number] = self._kept[number] + 1 if after(last) == name else 0
-        if max(self._kept) < SUCCESSORS:
+                return self._advise(self._track, room())
+            self._strays += 1
+            if ahead is not None and -LARGEST_WINDOW - REACH <= ahead <= 0 and self._strays <= REACH:
+                return ()  # it was overtaken before anything was advised
+            self._stop(None)
+        for track in self._tracks:
+            track.follow(name)
+        best = max(self._tracks, key=lambda track: track.credits)
+        if best.credits < BELIEVED:
             return ()
-        self._order = self._orders[self._kept.index(max(self._kept))]
-        self._head = name
-        return self._advise(room())
+        self._track, self._head, self._strays = best, name, 0
+        return self._advise(best, room())
 
-    def _advise(self, room: int) -> Sequence[bytes]:
+    def _came(self, name: bytes) -> None:
+        """Note that one was opened that had been advised, and give up those that it has overtaken by far."""
+        overtaken = list(itertools.takewhile(lambda other: other != name, self._ahead))
+        for other in (*overtaken[:-REACH], name):
+            del self._ahead[other]
+        self._strays = 0
+
+    def _advise(self, track: Track, room: int) -> Sequence[bytes]:
         """Fill the window ahead, which doubles each time, as far as it can be used in time."""
-        assert self._order is not None
         usable = self._lifetime_s / 2 / self._pace_s if self._pace_s else LARGEST_WINDOW
         self._window = int(min(2 * self._window or FIRST_WINDOW, LARGEST_WINDOW, usable))
         advised: list[bytes] = []
         pending = sum(self._ahead.values())
         while len(advised) < room and len(self._ahead) < self._window:
-            name = self._order(self._head)
+            name = track.after(self._head)
             if name is None or pending + self._sizes[name] > WINDOW_BYTES:
                 break
             self._head = name
+            if name in self._recent:
+                continue
             self._ahead[name] = self._sizes[name]
             pending += self._sizes[name]
             advised.append(name)
         return advised
 
-    def _stop(self) -> None:
-        self._order = None
-        self._kept = [0] * len(self._orders)
+    def _stop(self, name: bytes | None) -> None:
+        self._track = None
+        for track in self._tracks:
+            track.begin(name)
         self._window = 0
         self._pace_s = 0.0
         self._ahead.clear()
-
-    # -- the orders: each returns the small file behind a name
-
-    def _listed_after(self, name: bytes) -> bytes | None:
-        if not self._positions:
-            self._positions = {name: position for position, name in enumerate(self._names)}
-        behind = self._positions[name] + 1
-        return self._names[behind] if behind < len(self._names) else None
-
-    def _sorted_after(self, name: bytes) -> bytes | None:
-        if not self._sorted:
-            self._sorted = sorted(self._names)
-        behind = bisect.bisect_right(self._sorted, name)
-        return self._sorted[behind] if behind < len(self._sorted) else None
-
-    def _counted_after(self, name: bytes) -> bytes | None:
-        numbered = NUMBERED.fullmatch(name)
-        if numbered is None:
-            return None
-        stem, number, suffix = numbered.groups()
-        after = b"%b%0*d%b" % (stem, len(number), int(number) + 1, suffix)
-        return after if after in self._sizes else None

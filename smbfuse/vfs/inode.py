@@ -9,7 +9,7 @@ import trio
 
 from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind, Share, creation_differs
-from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, pack, unpack, version
+from smbfuse.vfs.attrs import Asked, Known, asked_of, name_of, reasked, unpack, version
 from smbfuse.vfs.names import Names
 
 log = logging.getLogger(__name__)
@@ -60,8 +60,7 @@ class Node:
 
         What was asked before and is answered later is newer than what is known, and as little to be believed.
         """
-        asked, generation, stat, name = self.known()
-        self.record = pack(Asked(asked.number, -1 - trio.current_time()), generation, stat, name)
+        self.record = reasked(self.record, Asked(self.asked.number, -1 - trio.current_time()))
 
 
 class Folder(Node):

@@ -125,6 +125,9 @@ class Listing:
         record = self._records[index]
         asked, _, stat, name = unpack(record)
         key = self._home.names.key(name)
+        known = self.folder.children.get(key)
+        if known is not None and known.record is record and not (self._changed or self._doubted):
+            return known  # this very answer was its last
         changed = asked.number < self._changed.get(key, 0)
         if changed or asked.number < self._doubted.get(key, 0):
             # What has that name now is known better than this listing knows it, if it is known still. A doubt may come
@@ -250,11 +253,12 @@ class Listing:
                     self.folder.aliases = {}
                 self.folder.aliases[shown] = name
         self._names.append(shown)
-        self._records.append(pack(asked, 0, entry.stat, name))
+        record = pack(asked, 0, entry.stat, name)
+        self._records.append(record)
         children = self.folder.children
         key = names.key(name)
         if children and key in children and not self._outdated(key, asked):
-            self._nodes.place(self.folder, name, entry.stat, asked, listed=True)
+            self._nodes.place(self.folder, name, entry.stat, asked, listed=True, record=record)
 
     def _outdated(self, key: str, asked: Asked) -> bool:
         return asked.number < max(self._doubted.get(key, 0), self._changed.get(key, 0))

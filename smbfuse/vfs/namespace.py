@@ -12,8 +12,7 @@ answer comes. The folder's own attributes, its time of change among them, are as
 
 import errno as posix
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 import trio
@@ -140,9 +139,10 @@ class Namespace:
 
         It is carried out again where a folder above was renamed here meanwhile, so that the path was no longer true.
         """
-        async with AsyncExitStack() as stack:
+        taken: list[trio.Lock] = []
+        try:
             for folder in sorted(set(folders), key=lambda folder: folder.ino):
-                await stack.enter_async_context(_turn(folder))
+                taken.append(await _turn(folder))  # noqa: PERF401 # one that is cancelled gives back what it has
             while True:
                 asked = self._nodes.ask(-math.inf)
                 try:
@@ -150,6 +150,12 @@ class Namespace:
                 except NotFound:
                     if not any(self._nodes.recent.moved(folder, asked.number) for folder in folders):
                         raise
+        finally:
+            for lock in taken:
+                lock.release()
+            for folder in folders:
+                if folder.changing is not None and not folder.changing.locked():
+                    folder.changing = None
 
     # -- after it
 
@@ -240,12 +246,11 @@ class Namespace:
         self._nodes.doubt(node)
 
 
-@asynccontextmanager
-async def _turn(folder: Folder) -> AsyncIterator[None]:
+async def _turn(folder: Folder) -> trio.Lock:
+    """Wait for one's turn to change names in a folder; return the lock, which is to be released."""
     lock = folder.changing = folder.changing or trio.Lock()
     try:
-        async with lock:
-            yield
-    finally:
-        if not lock.locked() and folder.changing is lock:
-            folder.changing = None
+        lock.acquire_nowait()  # mostly nobody else wants it: then nothing else need have its turn in between
+    except trio.WouldBlock:
+        await lock.acquire()
+    return lock

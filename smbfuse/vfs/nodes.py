@@ -24,7 +24,7 @@ from typing import Final
 
 from smbfuse.errors import SmbError
 from smbfuse.share import FileStat, Kind
-from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, refined, version
+from smbfuse.vfs.attrs import U64, Asked, Known, asked_of, pack, reasked, refined, unpack, version
 from smbfuse.vfs.contested import Contested
 from smbfuse.vfs.inode import Folder, Node, Observer, ShareRoot, is_below, is_in, may_be_linked, share_root
 from smbfuse.vfs.nameless import Nameless
@@ -146,7 +146,7 @@ class NodeTable:
             known = node.known()
             if home.same_file(known.stat, stat) or home.ids_waver(known, name, stat):
                 own_name = listed and node.parent is folder and node.key == key
-                self._learn(node, known, stat, asked, name if own_name else known.name)
+                self._learn(node, known, stat, asked, name if own_name else known.name, record)
                 return node
             if self.spelling(node, folder, key) != name:
                 key = TWIN + name  # and free, or `find` had found it
@@ -187,8 +187,7 @@ class NodeTable:
 
     def doubt(self, node: Node) -> None:
         """Have a node's attributes asked for again: we have changed them and do not know how."""
-        known = node.known()
-        node.record = pack(Asked(next(self._questions), -math.inf), known.generation, known.stat, known.name)
+        node.record = reasked(node.record, Asked(next(self._questions), -math.inf))
 
     def renew(self, node: Node) -> None:
         """Make a node another file to the kernel, under the same number: it tells the two by the generation."""
@@ -371,12 +370,14 @@ class NodeTable:
         self._learn(node, node.known(), stat, asked, name)
         return node
 
-    def _learn(self, node: Node, known: Known, stat: FileStat, asked: Asked, name: str) -> None:
+    def _learn(self, node: Node, known: Known, stat: FileStat, asked: Asked, name: str, record: bytes = b"") -> None:
+        """Take an answer; `record` is the same packed, where it is at hand."""
         if asked.number < known.asked.number:
             return
         asked = asked._replace(at=known.asked.at) if known.asked.told_since(asked) else asked
         stat = refined(stat, known.stat)
-        node.record = pack(asked, known.generation, stat, name)
+        learnt = Known(asked, known.generation, stat, name)
+        node.record = record if record and unpack(record) == learnt else pack(*learnt)
         if node.parent is not None and name != known.name:
             shown = share_root(node).names.shown(known.name)
             self.observer.name_gone(node.parent, node.key, [shown])

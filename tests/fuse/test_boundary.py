@@ -14,7 +14,7 @@ from pyfuse3 import FUSEError
 
 from smbfuse.errors import ConnectionLost, NotFound, SmbError
 from smbfuse.fuse import boundary
-from smbfuse.fuse.boundary import total, untimed
+from smbfuse.fuse.boundary import at_once_if, total, untimed
 from smbfuse.fuse.gate import Gate
 from smbfuse.share import Space
 from smbfuse.vfs.posix import ABSENT, Entry, Listed, Opened, PosixStat
@@ -31,6 +31,7 @@ class Handlers:
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
         self.gate = Gate()
+        self.memory = {"known": "at hand", "nothing": ""}
 
     @total
     async def ask(self, question: str) -> str:
@@ -41,6 +42,15 @@ class Handlers:
 
     @total
     async def hang(self) -> None:
+        await trio.sleep_forever()
+
+    def _remembered(self, question: str) -> str | None:
+        if self.error is not None:
+            raise self.error
+        return self.memory.get(question)
+
+    @at_once_if(_remembered)
+    async def recall(self, question: str) -> str:
         await trio.sleep_forever()
 
     @untimed
@@ -98,6 +108,25 @@ async def test_a_handler_without_an_answer_is_given_up(
     with pytest.raises(FUSEError) as caught:
         await Handlers().hang()
     assert caught.value.errno == errno.ETIMEDOUT
+
+
+async def test_what_is_at_hand_is_answered_at_once_and_the_rest_in_time(
+    autojump_clock: trio.testing.MockClock, expected_warnings: ExpectedWarnings
+) -> None:
+    expected_warnings("recall given up after 60 s")
+    began = trio.current_time()
+    assert await Handlers().recall("known") == "at hand"
+    assert await Handlers().recall("nothing") == ""  # which is an answer as well
+    assert trio.current_time() == began
+    with pytest.raises(FUSEError) as caught:
+        await Handlers().recall("unknown")
+    assert caught.value.errno == errno.ETIMEDOUT
+
+
+async def test_an_error_in_what_is_at_hand_becomes_an_errno() -> None:
+    with pytest.raises(FUSEError) as caught:
+        await Handlers(SmbError("odd", errno=errno.ESTALE)).recall("known")
+    assert caught.value.errno == errno.ESTALE
 
 
 async def test_the_end_of_the_mount_passes() -> None:

@@ -1,4 +1,5 @@
 import gc
+import math
 import tracemalloc
 from collections.abc import Collection
 
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from smbfuse.config import Cache, CacheMode, NameMapping
 from smbfuse.share import FileStat, Kind
-from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, asked_of, name_of, pack, refined, unpack
+from smbfuse.vfs.attrs import AbsentNames, Asked, Lifetimes, asked_of, name_of, pack, reasked, refined, unpack
 from smbfuse.vfs.inode import Folder, Node, ShareRoot
 from smbfuse.vfs.names import Names
 from smbfuse.vfs.nodes import NodeTable
@@ -46,6 +47,12 @@ def test_a_record_gives_back_what_was_packed(stat: FileStat, name: str, number: 
     assert known.name.encode("utf-16", "surrogatepass") == name.encode("utf-16", "surrogatepass")
     assert asked_of(record) == Asked(number, at)
     assert name_of(record) == known.name
+
+
+def test_a_record_takes_another_question_without_being_decoded() -> None:
+    stat = FileStat(Kind.FILE, 5, 4096, 32, 100, None, 300, 400, 7, 8, 1, None, None, None, None)
+    asked = Asked(99, -math.inf)
+    assert reasked(pack(Asked(1, 2.5), 3, stat, "ä"), asked) == pack(asked, 3, stat, "ä")
 
 
 @given(WILD, WILD, WILD, WILD)

@@ -1,5 +1,7 @@
 """The two guesses at what a program asks for next, without a server."""
 
+import random
+
 import pytest
 
 from smbfuse.vfs.guesses import (
@@ -27,6 +29,11 @@ def walked(siblings: Siblings, names: list[bytes], *, pace_s: float = 0.001, roo
     for number, name in enumerate(names):
         advised += siblings.opened(name, number * pace_s, lambda: room)
     return advised
+
+
+def walked_until(opened: list[bytes], number: int) -> list[bytes]:
+    """Return what was advised before one of the files was opened."""
+    return walked(Siblings(files(PADDED), 1.0), opened[:number])
 
 
 def files(names: list[bytes], size: int = SMALL) -> list[tuple[bytes, int]]:
@@ -90,6 +97,11 @@ def test_a_walk_over_many_folders_costs_no_memory_for_ever() -> None:
         pytest.param([b"c", b"a", b"d", b"b", b"e", b"0"], [b"c", b"a", b"d", b"b", b"e", b"0"], id="listing"),
         pytest.param(list(reversed(PADDED)), PADDED, id="sorted"),
         pytest.param(sorted(COUNTED), COUNTED, id="counted"),
+        pytest.param(
+            [b"c", b"a", b"d", b"b", b"e", b"0"], [b"0", b"e", b"b", b"d", b"a", b"c"], id="listing backwards"
+        ),
+        pytest.param(random.Random(3).sample(PADDED, 200), list(reversed(PADDED)), id="sorted backwards"),
+        pytest.param(sorted(COUNTED), list(reversed(COUNTED)), id="counted backwards"),
     ],
 )
 def test_an_order_is_recognised_after_two_successors(listed: list[bytes], opened: list[bytes]) -> None:
@@ -136,6 +148,31 @@ def test_threads_that_overtake_each_other_do_not_end_it() -> None:
     advised = walked(siblings, disordered)
     assert siblings.running
     assert len(advised) == len(set(advised)) > 90
+
+
+def test_threads_that_share_a_stack_are_followed() -> None:
+    """As `rg` opens files: each thread takes the last name that is left, and some are held up for a while."""
+    shared = random.Random(8)
+    for threads in (2, 4, 8):
+        siblings = Siblings(files(PADDED), 1.0)
+        left, taken, opened = list(PADDED), list[bytes](), list[bytes]()
+        while left or taken:
+            while left and len(taken) < threads:
+                taken.append(left.pop())
+            opened.append(taken.pop(shared.randrange(len(taken))))
+        advised = walked(siblings, opened)
+        assert len(advised) == len(set(advised))
+        assert len(set(advised)) > 150, threads
+        in_time = [name for number, name in enumerate(opened) if name in walked_until(opened, number)]
+        assert len(in_time) > 150, threads
+
+
+def test_names_that_were_overtaken_by_far_do_not_hold_up_the_others() -> None:
+    siblings = Siblings(files(PADDED), 1.0)
+    passed = [name for number, name in enumerate(PADDED) if number % 5]  # each fifth is never opened
+    advised = walked(siblings, passed)
+    assert siblings.running
+    assert set(advised) >= set(passed[20:])
 
 
 def test_what_was_not_advised_says_nothing_and_a_second_open_neither() -> None:
