@@ -26,14 +26,12 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import pyfuse3
 import trio
 
 T = TypeVar("T")
-
-ALONE_S: Final = 0.0005  # how long requests may follow each other before other tasks have their turn
 
 
 def install() -> Lowlevel:
@@ -53,7 +51,6 @@ class Lowlevel:
     def __init__(self) -> None:
         self.gone = trio.Event()
         self._descriptor = -1
-        self._alone_until = 0.0  # by the event loop's clock: others have had their turn shortly before
         self._question = select.poll()
 
     def __getattr__(self, name: str) -> Any:
@@ -67,17 +64,12 @@ class Lowlevel:
             self._question.register(descriptor, select.POLLIN)
             self._descriptor = descriptor
         if self._is_readable():
-            # The next request is here already: giving others their turn costs less than having epoll say so, and not
-            # giving it less still, for so long that nobody notices.
-            if trio.current_time() < self._alone_until:
-                return
+            # The next request is here already: giving others their turn costs less than having epoll say so.
             await trio.lowlevel.checkpoint()
-            self._alone_until = trio.current_time() + ALONE_S
             if self._is_readable():
                 return
         while True:
             await trio.lowlevel.wait_readable(descriptor)
-            self._alone_until = trio.current_time() + ALONE_S
             if self._is_readable():
                 return
 
