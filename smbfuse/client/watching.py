@@ -7,9 +7,12 @@ so a thousand changes are told in a few messages, our own among them, and a serv
 with, is asked ten times a second. Nobody waits for such a request with a deadline, and its silence says nothing about
 the server: it is not one of those that `Connection` watches over.
 
-Samba (4.17) tells from then on what its clients do. What programs on the server itself do it hears of from another
-process, which begins a moment later and looks at the watched folder alone, not at those below.
-[MS-SMB2] 3.3.5.19, [MS-FSA] 2.1.5.11.
+Samba has one process for all watches (notifyd), and answers before that one knows of a new watch: its smbd sends it a
+message and does not wait (notify_add in its source3/smbd/notify_msg.c). From then on the names directly in the watched
+folder are told by inotify alone, whoever changes them: what smbd says of them is passed by (notifyd_trigger_parser and
+inotify_map in source3/smbd). So what happens there before that moment is never told, and nothing says when the moment
+has come: a watch is said to stand a little later. Below the watched folder nothing is lost, but only what clients do is
+told.  [MS-SMB2] 3.3.5.19, [MS-FSA] 2.1.5.11.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ SHOWN: Final = (
     | CompletionFilter.EA
     | CompletionFilter.SECURITY
 )
+SETTLE_S: Final = 0.2  # until Samba's other process knows of a watch: some ms on a machine with nothing to do
 GATHER_S: Final = 0.1  # between two answers: nobody notices, and a server gathers less in that time than it keeps
 ANYTHING: Final = Notice(Happened.ANYTHING)
 
@@ -99,7 +103,7 @@ class StandingWatch:
         return not exchange.done or exchange.replies[0].status in (NtStatus.SUCCESS, NtStatus.NOTIFY_ENUM_DIR)
 
     async def begin(self) -> None:
-        """Wait until the server notes changes.  Raises: what it refuses that with.
+        """Wait until the server notes changes, as far as that can be known.  Raises: what it refuses that with.
 
         A success without content at this time tells of no change: the server does not know what it was asked.
         """
@@ -110,6 +114,7 @@ class StandingWatch:
             answered, changes = self._folder.answer(exchange)
             if answered == NtStatus.SUCCESS and not len(changes):
                 raise status.error(NtStatus.NOT_SUPPORTED, exchange.label, self._folder.path)
+        await trio.sleep(SETTLE_S)
 
     async def notices(self) -> list[Notice]:
         """Wait for changes; see `Watch.notices`."""

@@ -20,7 +20,8 @@ ANYTHING: Final = Notice(Happened.ANYTHING)
 async def watching(stage: Stage, *, recursive: bool = True) -> AsyncIterator[Watch]:
     """Watch the check's folder until the end of the block.
 
-    Samba hands a watch to a process of its own, and answers before that knows of it: what comes at once may be missed.
+    Samba hands a watch to a process of its own, and answers before that knows of it: on a machine that is busy enough
+    what comes at once may be missed all the same (see `watching.SETTLE_S`).
     """
     watch = await stage.share.watch(stage.folder, recursive=recursive)
     try:

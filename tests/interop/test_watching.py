@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from smbfuse.client.negotiate import open_source
+from smbfuse.client.watching import SETTLE_S
 from smbfuse.config import Config, Login, Network, Secret, Security, Target, Vers
 from smbfuse.errors import Unsupported
 from smbfuse.share import Features, Happened, Notice, Share, Watch
@@ -116,6 +117,25 @@ async def test_what_the_servers_own_processes_change_is_told(server: SambaServer
         (folder / "b").unlink()
         await told(watch, Notice(Happened.REMOVED, "b"))
         await watch.aclose()
+
+
+@pytest.mark.samba
+@every_manner
+async def test_a_watch_is_not_said_to_stand_before_the_server_can_tell(server: SambaServer, manner: Manner) -> None:
+    folder = server.root / f"früh {manner}"
+    folder.mkdir()
+    server.user.owns(folder)
+    async with connected(server, manner) as share, connected(server, manner) as other, trio.open_nursery() as nursery:
+
+        async def watch_and_change() -> None:
+            watch = await share.watch(folder.name)
+            await other.make_directory(f"{folder.name}/at once")
+            await heard(watch, lambda seen: "at once" in about(seen))
+            await watch.aclose()
+
+        with server.notifier_paused():  # as if the machine had had other things to do
+            nursery.start_soon(watch_and_change)
+            await trio.sleep(SETTLE_S / 2)
 
 
 @pytest.mark.samba

@@ -157,6 +157,19 @@ class SambaServer:
         finally:
             self.resume()
 
+    @contextlib.contextmanager
+    def notifier_paused(self) -> Iterator[None]:
+        """Keep the process that tells the others of changes stopped within the block."""
+        assert self._process is not None
+        group = self._process.pid
+        folders = [path for path in Path("/proc").glob("[0-9]*") if _is_notifier(path)]
+        (pid,) = (int(path.name) for path in folders if os.getpgid(int(path.name)) == group)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def reconfigure(self, share_options: Mapping[str, str], *, without: Collection[str] = ()) -> None:
         """Change the options of every share, or take shares away; who uses a share is disconnected from it.
 
@@ -362,6 +375,13 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, *, pause_s: float 
         if over:
             return False
         time.sleep(pause_s)
+
+
+def _is_notifier(process: Path) -> bool:
+    try:
+        return "notifyd" in (process / "comm").read_text()
+    except OSError:  # it has ended
+        return False
 
 
 def _accepts(port: int) -> bool:
