@@ -141,7 +141,7 @@ def test_blocked_callers_of_every_kind_leave_the_rest_alone(
         for number in range(100):
             (server.root / folder / str(number)).write_bytes(bytes(1000))
             (server.root / folder / f"folder {number}").mkdir()
-    options: Options = {"actimeo": 60, "timeo": 15, "echo_interval": 60}
+    options: Options = {"nonotify": True, "actimeo": 60, "timeo": 15, "echo_interval": 60}
     mounted = mount(server, options)
     mounted.run("ls", "-l", mounted.point, mounted.point / "known")
     mounted.run("df", mounted.point)
