@@ -22,6 +22,7 @@ import trio
 from smbfuse.config import Config
 from smbfuse.daemon import logs
 from smbfuse.daemon.service import Service, Surroundings
+from smbfuse.daemon.survivor import Survivor
 from smbfuse.errors import SmbError
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def _serve(
         if config.process.log_file:
             logs.also_to_file(config.process.log_file)
         _calm_the_garbage_collector()
-        trio.run(Service(config, surroundings).run, ready)
+        with Survivor() as survivor:
+            trio.run(Service(config, surroundings, survivor).run, ready)
     except BaseException as error:
         return explain(error), error
     return Outcome(0, ""), None

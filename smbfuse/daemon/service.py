@@ -24,6 +24,7 @@ from smbfuse.daemon.logind import Logind
 from smbfuse.daemon.notify import Notifier
 from smbfuse.daemon.saving import Saving
 from smbfuse.daemon.sleeping import Sleeping
+from smbfuse.daemon.survivor import Survivor
 from smbfuse.daemon.watching import watch_mounted
 from smbfuse.errors import AuthenticationFailed, Reason, SmbError
 from smbfuse.fuse.mount import FuseMount
@@ -56,8 +57,9 @@ class Interrupted(Exception):
 class Service:
     """One mount. `run` returns when it has ended as somebody wished, and raises if it could not begin."""
 
-    def __init__(self, config: Config, surroundings: Surroundings) -> None:
+    def __init__(self, config: Config, surroundings: Surroundings, survivor: Survivor) -> None:
         self._config = config
+        self._survivor = survivor
         self._surroundings = surroundings
         self._notifier = Notifier(surroundings.notify_socket)
         self._everything = trio.CancelScope()
@@ -161,6 +163,8 @@ class Service:
             )
             mount.attach()
             self._mount = mount
+            if (path := mount.aborting) is not None:
+                self._survivor.is_to_abort(path)
             try:
                 await self._serve(mount, filesystem, source, ready)
             finally:

@@ -132,11 +132,16 @@ class FuseMount:
         """
         pyfuse3.close(unmount=False)
 
+    @property
+    def aborting(self) -> Path | None:
+        """The file that cuts the kernel off when something is written to it, if the mount is there."""
+        return None if self._device is None else _CONNECTIONS / str(self._device[1]) / "abort"
+
     def abort(self) -> None:
         """Cut the kernel off, if a thread of ours is stuck in it: `close` would wait for that thread."""
-        if self._device is not None:
+        if (path := self.aborting) is not None:
             with contextlib.suppress(OSError):
-                (_CONNECTIONS / str(self._device[1]) / "abort").write_text("1\n")
+                path.write_text("1\n")
 
     async def _tune_when_greeted(self) -> None:
         # The kernel takes its defaults from the answer to its first message, so what is set before is lost.

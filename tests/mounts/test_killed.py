@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from tests.relay import Relay
 from tests.support.caller import caller_on
 from tests.support.folders import mount_table, public_folder
 from tests.support.mounts import WITH_US, Mount, mount_options, target
@@ -139,3 +140,66 @@ def test_the_place_is_never_empty_and_is_served_again(
         assert dead.value.errno == errno.ENOTCONN
     assert again.unmount() == 0
     assert len([point for point in mount_table() if point == service.place]) == 0
+
+
+LOOKING: Final = """
+import itertools, os, sys
+for number in itertools.count():
+    try:
+        os.stat(os.path.join(sys.argv[1], f"unknown {os.getpid()} {number}"))
+    except FileNotFoundError:
+        pass
+"""
+CHANGING: Final = """
+import itertools, os, sys
+for number in itertools.count():
+    path = os.path.join(sys.argv[1], str(number % 50))
+    open(path, "w").close()
+    os.unlink(path)
+"""
+KNOWING: Final = """
+import os, sys
+while True:
+    for number in range(50):
+        os.access(os.path.join(sys.argv[1], str(number)), os.F_OK)
+"""
+CONNECTIONS: Final = Path("/sys/fs/fuse/connections")
+ROUNDS: Final = 3
+
+
+@pytest.fixture
+def connections() -> Iterator[Path]:
+    """Have the kernel show the connections of FUSE, as systemd does on every machine."""
+    if os.path.ismount(CONNECTIONS):
+        yield CONNECTIONS
+        return
+    made = subprocess.run(["mount", "-t", "fusectl", "none", CONNECTIONS], timeout=SOON_S, check=False)
+    if made.returncode:
+        pytest.skip(f"nothing is mounted at {CONNECTIONS}")
+    yield CONNECTIONS
+    subprocess.run(["umount", CONNECTIONS], timeout=SOON_S, check=True)
+
+
+@pytest.mark.root
+def test_nobody_waits_for_ever_though_the_kernel_was_just_being_told_of_a_name(
+    connections: Path, samba: SambaServer, mount: Callable[..., Mount], relay_to: Callable[..., Relay], user: User
+) -> None:
+    relay = relay_to(samba.port, round_trip_s=0.02)
+    folder = user.owns_new(samba.root / "busy")
+    other = mount(samba)
+    for _ in range(ROUNDS):
+        killed = mount(samba, {"port": relay.port})
+        point = killed.point / folder.name
+        with contextlib.ExitStack() as stack:
+            for program, on in ((CHANGING, other), (KNOWING, killed), (LOOKING, killed), (LOOKING, killed)):
+                process = on.start("/usr/bin/python3", "-c", program, on.point / folder.name)
+                stack.callback(process.communicate, timeout=SOON_S)
+                stack.callback(process.kill)
+            # From then on a thread waits in the kernel nearly always, because the folder is looked into all the time.
+            assert wait_for(lambda: bool(killed.status()["kernel"]["waiting"]), SOON_S, pause_s=0.01)  # noqa: B023
+            killed.process.kill()
+            code, _, said = killed.run_all("stat", point, timeout_s=SOON_S)
+            assert code != 0
+            assert os.strerror(errno.ENOTCONN) in said
+            killed.process.wait(SOON_S)
+        assert killed.mounted()
