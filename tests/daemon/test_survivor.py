@@ -38,9 +38,10 @@ class Parent:
     def __init__(self, path: Path) -> None:
         self.path = path
         program = PROGRAM.format(exit=SYS_EXIT[os.uname().machine])
-        command = [sys.executable, "-c", program, path]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+        command = [sys.executable, "-c", program, str(path)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert self.process.stdout is not None
         self.child = int(self.process.stdout.readline())
 
