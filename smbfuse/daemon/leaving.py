@@ -56,7 +56,7 @@ async def _wait_for_the_last(
         if not count or (not now.unsaved and not source.reachable):
             return
         if not said:
-            left_s = saving.begin() - trio.current_time()
+            left_s = max(0.0, saving.begin() - trio.current_time())
             log.warning(
                 "unmounted while in use (files and folders open inside: %d); served for %.0f s more, "
                 "and no longer after a second signal",

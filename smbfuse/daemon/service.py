@@ -8,6 +8,7 @@ disconnected, the login ended.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ from smbfuse.vfs.filesystem import Filesystem
 
 log = logging.getLogger(__name__)
 
+_LOOK_S: Final = 1.0  # between two looks whether a mount that waits for ever is still wanted
 _LAST_ANSWERS_S: Final = 3.0  # for callers that wait for the server when the mount is to end
 _DETACHING_S: Final = 5.0  # for the kernel, when nobody answers it any more
 _FAREWELL_S: Final = 6.0  # for files, tree and login
@@ -207,6 +209,8 @@ class Service:
             ready()
             sleeping = Sleeping(mount.gate, filesystem, source)
             nursery.start_soon(Logind(self._surroundings.system_bus, sleeping).run)
+            if math.isinf(config.network.patience_s):
+                nursery.start_soon(_release_when_detached, mount, source)
             await self._wanted_to_end.wait()
             # While the kernel is still answered: it may have pages of its own to write.
             await leave(mount, filesystem, source, self._saving, self._notifier.status)
@@ -225,6 +229,14 @@ class Service:
         if request.get("request") == "watch" and self._source is not None:
             return watch_mounted(self._source, self._config.view.mapping, request)
         return {"error": "unknown request; known: status, release, watch"}
+
+
+async def _release_when_detached(mount: FuseMount, source: ShareSource) -> None:
+    """Have nobody wait for a server that has gone once the mount was undone: there is no place left to come back to."""
+    while True:
+        await trio.sleep(_LOOK_S)
+        if not source.reachable and not mount.attached():
+            source.release()
 
 
 def _share_status(share: Share) -> dict[str, Any]:

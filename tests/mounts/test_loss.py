@@ -213,6 +213,24 @@ def test_a_hard_mount_ends_when_it_is_told_to(
         assert caller.returncode != 0
 
 
+def test_a_hard_mount_that_is_unmounted_lazily_keeps_nobody_for_ever(
+    samba: SambaServer, share_folder: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
+) -> None:
+    (share_folder / "file").write_text("content")
+    relay = relay_to(samba.port)
+    mounted = mount(samba, {"hard": True, "port": relay.port}, subfolder=f"/{share_folder.name}")
+    mounted.run("ls", mounted.point)
+    relay.refuse()
+    relay.cut()
+    with mounted.start("cat", mounted.point / "file") as caller:
+        time.sleep(3)
+        assert caller.poll() is None
+        mounted.run("fusermount3", "-u", "-z", mounted.point)
+        _, error = caller.communicate(timeout=10)
+        assert b"Host is down" in error
+    assert mounted.process.wait(20) == 0
+
+
 def test_a_cut_in_the_middle_of_a_file_is_not_seen_by_its_reader(
     samba: SambaServer, share_folder: Path, relay_to: Callable[..., Relay], mount: Callable[..., Mount]
 ) -> None:
