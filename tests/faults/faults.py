@@ -126,9 +126,9 @@ def _cut(manner: Manner) -> Callable[[Scene], None]:
     return lambda scene: scene.relay.cut(manner)
 
 
-def _cut_somewhere(*, to_server: bool) -> Walker:
+def _cut_somewhere(manner: Manner, *, to_server: bool) -> Walker:
     def cut(scene: Scene) -> None:
-        scene.relay.cut_somewhere(WITHIN[to_server], seed=scene.seed, to_server=to_server)
+        scene.relay.cut_somewhere(WITHIN[to_server], seed=scene.seed, to_server=to_server, manner=manner)
 
     return _simply(cut, "cut")
 
@@ -278,8 +278,10 @@ FAULTS: Final = (
     Fault("FIN instead of the answers", Kind.CUT, _under_way(_cut("fin"), "cut")),
     Fault("RST before the requests arrive", Kind.CUT, _under_way(_cut("rst"), "cut", to_server=True)),
     Fault("RST instead of the answers", Kind.CUT, _under_way(_cut("rst"), "cut")),
-    Fault("RST at some byte of the requests", Kind.CUT, _cut_somewhere(to_server=True), chance=True),
-    Fault("RST at some byte of the answers", Kind.CUT, _cut_somewhere(to_server=False), chance=True),
+    Fault("FIN at some byte of the requests", Kind.CUT, _cut_somewhere("fin", to_server=True), chance=True),
+    Fault("FIN at some byte of the answers", Kind.CUT, _cut_somewhere("fin", to_server=False), chance=True),
+    Fault("RST at some byte of the requests", Kind.CUT, _cut_somewhere("rst", to_server=True), chance=True),
+    Fault("RST at some byte of the answers", Kind.CUT, _cut_somewhere("rst", to_server=False), chance=True),
     Fault(
         "RST at the next word, after silence",
         Kind.CUT,

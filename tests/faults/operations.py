@@ -132,6 +132,7 @@ _WITH_ATTRIBUTE: Final = "os.setxattr('file', 'user.known', b'value')"
 OPERATIONS: Final = (
     # -- what asks nobody, or is answered from memory when there is no answer soon
     Operation("release", Manner.LOCAL, "os.close(fd)", before=_TO_READ),
+    Operation("releasedir", Manner.LOCAL, "os.close(fd)", before="fd = os.open('full', os.O_RDONLY)"),
     Operation("fsyncdir", Manner.LOCAL, "os.fsync(fd)", before="fd = os.open('full', os.O_RDONLY)"),
     Operation(
         "lookup (known)", Manner.KNOWN, "assert os.stat('file').st_size == len(SMALL)", before="os.stat('file')", asks=2
@@ -182,6 +183,13 @@ OPERATIONS: Final = (
     ),
     Operation(
         "fsync", Manner.REPEATED, "put(fd, 'short'); os.fsync(fd)", before=_TO_WRITE, holds=_begins("file", "short")
+    ),
+    Operation(
+        "mmap write",
+        Manner.REPEATED,
+        "pages[:5] = b'short'; pages.flush()",
+        before="fd = os.open('file', os.O_RDWR); pages = mapped(fd, mmap.PROT_READ | mmap.PROT_WRITE); pages[0]",
+        holds=_begins("file", "short"),
     ),
     Operation("truncate", Manner.REPEATED, "os.truncate('file', 5)", holds=_size("file", 5)),
     Operation("ftruncate", Manner.REPEATED, "os.ftruncate(fd, 7)", before=_TO_WRITE, holds=_size("file", 7)),

@@ -39,9 +39,9 @@ def content(offset: int, length: int) -> bytes:
     return bytes(at & 0xFF for at in range(offset, offset + length))
 
 
-def mapped(fd: int) -> mmap.mmap:
-    """Map the large file and touch nothing of it yet."""
-    return mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+def mapped(fd: int, access: int = mmap.PROT_READ) -> mmap.mmap:
+    """Map a file and touch nothing of it yet."""
+    return mmap.mmap(fd, 0, prot=access)
 
 
 def names(folder: str) -> list[str]:

@@ -3,8 +3,11 @@
 import errno
 from pathlib import Path
 
+import pyfuse3
 import pytest
 
+from smbfuse.fuse.operations import Operations
+from smbfuse.fuse.xattrs import OperationsWithXattrs
 from tests.faults import expected
 from tests.faults.expected import PROMISES, SIGBUS, Promise, Result
 from tests.faults.faults import FAULTS, Kind
@@ -23,6 +26,15 @@ def test_every_kind_of_fault_and_every_manner_has_its_promise_and_its_example() 
     for named in (FAULTS, OPERATIONS):
         names = [one.name for one in named]
         assert len(set(names)) == len(names)
+
+
+def test_every_request_of_the_kernel_has_an_operation_that_leads_to_it() -> None:
+    served = vars(Operations).keys() | vars(OperationsWithXattrs).keys()
+    asked = {name for name in served if hasattr(pyfuse3.Operations, name) and callable(getattr(Operations, name))}
+    nobody_asks = {"__init__", "init", "forget"}  # no program does, and the kernel waits for no answer
+    led_to = {operation.name.partition(" ")[0] for operation in OPERATIONS}
+    assert len(asked) > 30
+    assert not {name for name in asked if not name.startswith("__")} - nobody_asks - led_to
 
 
 def test_what_changes_something_says_how_to_see_it() -> None:
