@@ -7,6 +7,7 @@ script can tell a wrong password from a server that is switched off.
 from enum import IntEnum
 from typing import Final, Self
 
+from smbfuse.config import Login, Target
 from smbfuse.errors import (
     AuthenticationFailed,
     ConfigError,
@@ -132,6 +133,17 @@ def exit_code(error: BaseException) -> Exit:
             return Exit.SYSTEM
         case _:
             return Exit.MOUNT_FAILED
+
+
+def in_words(code: Exit, sentence: str, target: Target, login: Login) -> str:
+    """Put what the server's status means for the user before what it is called in the protocol."""
+    user = repr(login.user) if login.user else "the anonymous user"
+    meaning = {
+        Exit.NO_SUCH_SHARE: f"{target.host} has no share {target.share!r}, or does not show it to {user}",
+        Exit.ACCESS_DENIED: f"{target.host} does not let {user} into {target.share!r}; its administrator can",
+        Exit.NO_SUCH_FOLDER: f"the share {target.share!r} has no folder {target.path!r}",
+    }.get(code)
+    return f"{meaning} ({sentence})" if meaning else sentence
 
 
 def markdown() -> str:

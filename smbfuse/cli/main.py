@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from smbfuse import __version__
 from smbfuse.cli import argv, checks, manual, settings
-from smbfuse.cli.exits import CannotMount, Exit, exit_code
+from smbfuse.cli.exits import CannotMount, Exit, exit_code, in_words
 from smbfuse.cli.options import shown
 from smbfuse.cli.settings import Request
 from smbfuse.config import Config
@@ -127,7 +127,7 @@ def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler
         if isinstance(error, Aborted):
             return process.Outcome(Exit.ABORTED, str(error))
         code, sentence = explain(error)
-        return process.Outcome(code, _in_words(code, sentence, config))
+        return process.Outcome(code, in_words(code, sentence, config.target, config.login))
 
     surroundings = Surroundings(
         version=__version__,
@@ -139,18 +139,6 @@ def _mount(config: Config, environ: Mapping[str, str], terminal: logging.Handler
     if outcome.sentence:
         print(f"smbfuse: {shown(outcome.sentence)}", file=sys.stderr)
     return outcome.code
-
-
-def _in_words(code: Exit, sentence: str, config: Config) -> str:
-    """Put what the server's status means for the user before what it is called in the protocol."""
-    target = config.target
-    user = repr(config.login.user) if config.login.user else "the anonymous user"
-    meaning = {
-        Exit.NO_SUCH_SHARE: f"{target.host} has no share {target.share!r}, or does not show it to {user}",
-        Exit.ACCESS_DENIED: f"{target.host} does not let {user} into {target.share!r}; its administrator can",
-        Exit.NO_SUCH_FOLDER: f"the share {target.share!r} has no folder {target.path!r}",
-    }.get(code)
-    return f"{meaning} ({sentence})" if meaning else sentence
 
 
 def _parser(*, as_helper: bool) -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from smbfuse.cli import settings
-from smbfuse.cli.exits import CannotMount, Exit
+from smbfuse.cli.exits import CannotMount, Exit, exit_code, in_words
 from smbfuse.cli.options import shown
 from smbfuse.cli.settings import Request
 from smbfuse.cli.source import parse_source
@@ -73,7 +73,13 @@ def _watch_share(parsed: argparse.Namespace, environ: Mapping[str, str]) -> None
         _say_offline(str(error))
 
     told = functools.partial(_print, str(config.target), as_json if parsed.json else as_text)
-    trio.run(functools.partial(watch_share, config, told, offline, recursive=not parsed.flat))
+    try:
+        trio.run(functools.partial(watch_share, config, told, offline, recursive=not parsed.flat))
+    except Unsupported:
+        raise
+    except SmbError as error:
+        code = exit_code(error)
+        raise CannotMount(code, in_words(code, str(error), config.target, config.login)) from None
 
 
 def _watch_mounted(parsed: argparse.Namespace, environ: Mapping[str, str]) -> None:

@@ -21,7 +21,7 @@ import trio
 from smbfuse.client.negotiate import open_source
 from smbfuse.config import Config, NameMapping
 from smbfuse.daemon import control, signals
-from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout
+from smbfuse.errors import ConnectionLost, NotFound, SmbError, Timeout, WrongKind
 from smbfuse.share import Happened, Notice, Share, ShareSource
 from smbfuse.vfs.lookup import names_of
 from smbfuse.vfs.names import Names
@@ -82,6 +82,8 @@ def watch_mounted(source: ShareSource, mapping: NameMapping, request: Mapping[st
                 with contextlib.suppress(NotFound):
                     await _watch(share, path, told, offline, recursive=request.get("recursive") is not False)
             await _watch(share, candidates[-1], told, offline, recursive=request.get("recursive") is not False)
+        except (NotFound, WrongKind) as error:
+            await tell({"error": f"the share has no folder {request.get('path')!r} ({error})"})
         except SmbError as error:
             await tell({"error": str(error)})
 

@@ -159,16 +159,27 @@ def test_json_and_the_folder_alone(server: SambaServer) -> None:
 
 
 @pytest.mark.samba
-def test_what_is_not_there_is_one_sentence(server: SambaServer) -> None:
+@pytest.mark.parametrize(
+    "source, code, words",
+    [
+        ("share/missing", Exit.NO_SUCH_FOLDER, "the share 'share' has no folder 'missing'"),
+        ("share/file", Exit.NO_SUCH_FOLDER, "the share 'share' has no folder 'file'"),
+        ("other", Exit.NO_SUCH_SHARE, "127.0.0.1 has no share 'other'"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(server: SambaServer, source: str, code: Exit, words: str) -> None:
+    (server.root / "file").touch()
+    options = f"port={server.port},username={server.user.name}"
     ran = subprocess.run(
-        [sys.executable, "-m", "smbfuse", "watch", "//127.0.0.1/share/missing", "-o", f"port={server.port},guest"],
+        [sys.executable, "-m", "smbfuse", "watch", f"//127.0.0.1/{source}", "-o", options],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PASSWD": PASSWORD, "USER": server.user.name},
+        env={"PATH": os.environ["PATH"], "PASSWD": PASSWORD},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ran.returncode not in (Exit.OK, Exit.INTERNAL)
+    assert ran.returncode == code
+    assert ran.stderr.startswith(f"smbfuse: {words}")
     assert len(ran.stderr.splitlines()) == 1

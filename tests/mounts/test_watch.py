@@ -179,8 +179,8 @@ def test_a_mistake_is_one_sentence(samba: SambaServer, share_folder: Path, mount
     (share_folder / "file").touch()
     program = mounted.installation.program
     for arguments, code, words in (
-        ([mounted.point / "missing"], None, "NOT_FOUND"),
-        ([mounted.point / "file"], None, ""),
+        ([mounted.point / "missing"], None, "has no folder 'missing'"),
+        ([mounted.point / "file"], None, "has no folder 'file'"),
         ([mounted.point, "-o", "ro"], Exit.USAGE, "leave out -o"),
         ([mounted.point.parent], Exit.USAGE, "is no share"),
     ):
