@@ -118,6 +118,9 @@ def _print_table(everything: Sequence[Mapping[str, Any]]) -> None:
             ]
         table.add_row(*row)
     console.print(table)
+    for status in everything:
+        if reason := status.get("reason"):
+            console.print(f"{_plain(status.get('mountpoint'))}: {_plain(reason)}")
 
 
 def _print_details(status: Mapping[str, Any]) -> None:

@@ -32,6 +32,12 @@ class Shares:
         return self._supervisor.state.value
 
     @property
+    def reason(self) -> str:
+        """Say why there is no connection; see `ShareSource.reason`."""
+        error = self._supervisor.final or self._supervisor.last_error
+        return str(error) if error is not None else ""
+
+    @property
     def reachable(self) -> bool:
         return self._supervisor.reachable
 

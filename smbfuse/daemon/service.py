@@ -105,6 +105,7 @@ class Service:
             "ending": self._wanted_to_end.is_set(),
             "attached": mount is not None and mount.attached(),
             "connection": source.state if source is not None else "none",
+            "reason": source.reason if source is not None else "",
             "shares": [_share_status(share) for share in source.connected()] if source is not None else [],
             "filesystem": asdict(filesystem.statistics()) if filesystem is not None else {},
             "kernel": asdict(kernel.statistics()) if kernel is not None else {},

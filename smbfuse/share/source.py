@@ -23,6 +23,11 @@ class ShareSource(Protocol):
         ...
 
     @property
+    def reason(self) -> str:
+        """Why there is no connection, in a sentence; '' if there is one."""
+        ...
+
+    @property
     def reachable(self) -> bool:
         """Whether what is asked will soon be answered. If not, what is known is all that can be had."""
         ...

@@ -129,6 +129,10 @@ class MfSymlinkSource:
         return self._source.state
 
     @property
+    def reason(self) -> str:
+        return self._source.reason
+
+    @property
     def reachable(self) -> bool:
         return self._source.reachable
 

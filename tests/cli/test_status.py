@@ -24,6 +24,7 @@ SEALED = {
     "mountpoint": "/mnt/z",
     "source": "//h",
     "connection": "waiting",
+    "reason": "connection refused by [h] port 445\x1b",
     "shares": [{"sealing": "AES-128-GCM", "bytes_received": 1500}],
 }
 
@@ -75,6 +76,7 @@ def test_the_table_shows_names_as_they_are(environ: Mapping[str, str], capsys: p
         "not connected",
         "(waiting)",
         "encrypted, AES-128-GCM",
+        r"/mnt/z: connection refused by [h] port 445\x1b",
     ):
         assert part in text
 

@@ -32,6 +32,10 @@ class MemSource:
     def state(self) -> str:
         return "connected" if self.reachable else "waiting"
 
+    @property
+    def reason(self) -> str:
+        return "" if self.reachable else "it is not there"
+
     def release(self) -> None:
         self.calls["release"] += 1
 
