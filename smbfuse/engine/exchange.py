@@ -101,7 +101,8 @@ class Engine(Protocol):
     def owner(self, prefix: memoryview) -> int | None:
         """Return the `sequence` of the exchange that a PDU beginning with `prefix` (4 to 64 bytes or more) answers.
 
-        None if that cannot be told (sealed, unsolicited, malformed). Used for deadlines only, never trusted.
+        None if that cannot be told (sealed, unsolicited, malformed). That one was cancelled is nobody's progress but of
+        who comes later: those who have waited as long would wait as long again. Used for deadlines only, never trusted.
         Raises ProtocolError if it begins no message of SMB: to wait for the rest of it would keep everybody waiting.
         """
         ...

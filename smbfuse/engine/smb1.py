@@ -49,6 +49,8 @@ FIRST_MAX_BUFFER_SIZE: Final = 4356  # of the server, until it has told; old ser
 ECHO_DATA: Final = b"smbfuse"
 _NO_SIGNATURE: Final = bytes(8)
 _MID_AT: Final = slice(30, 32)
+_STATUS_AT: Final = slice(5, 9)
+_CANCELLED: Final = int(NtStatus.CANCELLED).to_bytes(4, "little")
 _REPLY: Final = int(Flags.REPLY)
 _NT_STATUS: Final = int(Flags2.NT_STATUS)
 _RESERVE_FROM: Final = 4  # places in the window from which one is kept for an ECHO
@@ -296,7 +298,10 @@ class Smb1Engine:
         if len(prefix) < HEADER_SIZE or bytes(prefix[:4]) != PROTOCOL:
             return None
         pending = self._pending.get(int.from_bytes(prefix[_MID_AT], "little"))
-        return pending.exchange.sequence if pending is not None else None
+        if pending is None:
+            return None
+        given_up = pending.exchange.abandoned and prefix[_STATUS_AT] == _CANCELLED
+        return self._sequence + 1 if given_up else pending.exchange.sequence
 
     def arrived(self, pdu: memoryview) -> None:
         """Take one whole PDU; see `Engine.arrived`."""

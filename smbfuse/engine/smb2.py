@@ -47,6 +47,7 @@ _ASYNC: Final = int(HeaderFlags.ASYNC_COMMAND)
 _RELATED: Final = int(HeaderFlags.RELATED_OPERATIONS)
 _REPLAY: Final = int(HeaderFlags.REPLAY_OPERATION)
 _PENDING: Final = int(NtStatus.PENDING)
+_CANCELLED: Final = int(NtStatus.CANCELLED).to_bytes(4, "little")
 _MORE_PROCESSING: Final = int(NtStatus.MORE_PROCESSING_REQUIRED)
 
 
@@ -279,7 +280,10 @@ class Smb2Engine:
         if len(prefix) < 32 or bytes(prefix[:4]) != PROTOCOL_ID:
             return None
         pending = self._pending.get(int.from_bytes(prefix[24:32], "little"))
-        return pending.exchange.sequence if pending is not None else None
+        if pending is None:
+            return None
+        given_up = pending.exchange.abandoned and prefix[8:12] == _CANCELLED
+        return self._sequence + 1 if given_up else pending.exchange.sequence
 
     def arrived(self, pdu: memoryview) -> None:
         """Take one whole PDU; see `Engine.arrived`."""

@@ -475,6 +475,17 @@ def test_owner_tells_whose_answer_begins() -> None:
     assert talker.owner(memoryview(b"\xfeSMB" + bytes(30))) is None
 
 
+def test_that_one_was_cancelled_is_no_progress_of_those_behind_it() -> None:
+    talker = engine()
+    first, message = exchange_of(talker, CLOSE)
+    second, _ = exchange_of(talker, CLOSE)
+    talker.cancel(first)
+    owner = talker.owner(answer(message, EmptyResponse(), status=NtStatus.CANCELLED))
+    assert owner is not None
+    assert owner > second.sequence
+    assert talker.owner(answer(message, EmptyResponse())) == first.sequence
+
+
 def test_every_prefix_of_an_answer_is_a_value_or_a_refusal() -> None:
     talker = engine()
     _, message = exchange_of(talker, OPEN, Read(0, 0, 10))

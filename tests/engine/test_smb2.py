@@ -551,6 +551,20 @@ def test_the_owner_of_a_pdu_is_told_from_its_first_bytes() -> None:
     assert engine.owner(memoryview(response(99, b"", command=Command.ECHO))) is None
 
 
+def test_that_one_was_cancelled_is_no_progress_of_those_behind_it() -> None:
+    engine = engine_with(4)
+    first = engine.submit((ECHO,))
+    second = engine.submit((ECHO,))
+    headers = [pdu[0][0] for pdu in sent(engine)]
+    engine.cancel(first)
+    said = memoryview(response(headers[0], b"", status=NtStatus.CANCELLED))
+    owner = engine.owner(said)
+    assert owner is not None
+    assert owner > second.sequence
+    late = memoryview(response(headers[0], EchoResponse().encode()))
+    assert engine.owner(late) == first.sequence  # bytes that others had to wait behind
+
+
 # -- hostile servers
 
 
