@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from smbfuse import __version__
 from smbfuse.cli import argv, checks, manual, settings
@@ -24,6 +24,9 @@ from smbfuse.errors import SmbError
 from smbfuse.fuse import mountinfo
 
 log = logging.getLogger(__name__)
+
+_COMMANDS: Final = frozenset({"status", "release", "watch"})
+_HELP: Final = frozenset({"-h", "--help"})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,6 +78,9 @@ def _fail(error: BaseException) -> int:
 
 
 def _run(given: Sequence[str], environ: Mapping[str, str], handler: logging.Handler, *, password_exposed: bool) -> int:
+    if given and given[0] in _COMMANDS and not _HELP.isdisjoint(given[1:]):
+        print(manual.USAGE, end="")
+        return Exit.OK
     if given[:1] == ["status"]:
         from smbfuse.cli import status  # rich is slow to import, and mounting does without it
 

@@ -58,6 +58,15 @@ def test_a_mistake_is_one_sentence(arguments: list[str], code: Exit, words: str)
     assert len(ran.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("command", ["status", "release", "watch"])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_a_command_of_its_own_says_how_it_is_used(command: str, flag: str) -> None:
+    ran = smbfuse(command, flag)
+    assert ran.returncode == 0
+    assert f"smbfuse {command} " in ran.stdout
+    assert not ran.stderr
+
+
 def test_help_and_version() -> None:
     ran = smbfuse("--help")
     assert (ran.returncode, ran.stderr) == (0, "")
