@@ -54,8 +54,9 @@ class Closing:
 class Kept:
     """Files that stay open on the server for a while after their last close here, by a grant that allows it.
 
-    The while is counted from the first of these closes, however often a file is wanted again: as long as a file is
-    open, Samba tells neither the times nor the disappearance that programs on the server itself gave it.
+    The while is counted from the first of these closes, however often a file is wanted again, and for one that was
+    opened ahead of need from there: as long as a file is open, Samba tells neither the times nor the disappearance that
+    programs on the server itself gave it.
     """
 
     def __init__(self, keep_s: float, expired: Callable[[SharedFile], None], spawn: Spawn) -> None:
@@ -65,14 +66,17 @@ class Kept:
         self._until: OrderedDict[SharedFile, float] = OrderedDict()
         self._ticking = False
 
+    def count(self, file: SharedFile) -> float:
+        """Count a file's time from now on, unless it is counted already; return when it is over."""
+        if file.keep_until is None:
+            file.keep_until = trio.current_time() + self._keep_s
+        return file.keep_until
+
     def keep(self, file: SharedFile) -> bool:
         """Keep a file until its time is over; False: it is, or none are kept."""
-        now = trio.current_time()
-        if file.keep_until is None:
-            file.keep_until = now + self._keep_s
-        if file.keep_until <= now:
+        if self.count(file) <= trio.current_time():
             return False
-        self._until[file] = file.keep_until
+        self._until[file] = self.count(file)
         if len(self._until) > KEPT_MAX:
             self._expire(next(iter(self._until)))
         if not self._ticking:

@@ -131,6 +131,7 @@ class FileTable:
         """
         file = self._enter(node, share_root(node).share, Grant())
         self._add_user(file)
+        self._kept.count(file)
         file.opening.acquire_nowait()
         return file
 

@@ -143,6 +143,10 @@ class MemoryFilesystem(Scratch):
             return self.open_scrap(ino, flags)
         return Opened(fh=7, direct_io=False, keep_cache=False)
 
+    def at_hand(self, fh: int, offset: int, length: int) -> memoryview | None:
+        """Have nothing at hand: each read waits."""
+        return None
+
     async def read(self, fh: int, offset: int, length: int) -> memoryview:
         """Read from memory."""
         self.asked["read"] += 1

@@ -6,7 +6,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from smbfuse.config import Cache, CacheMode
 from smbfuse.errors import Busy, Denied, NotFound
-from smbfuse.share import Features, Limits, OpenIntent
+from smbfuse.share import Caching, Features, Limits, OpenIntent
 from smbfuse.vfs.file import JOIN_S
 from smbfuse.vfs.speculation import ENTRIES_MAX
 from tests.support.mem_files import MemFile
@@ -271,6 +271,23 @@ async def test_a_change_after_an_open_ahead_is_seen_when_its_time_is_over(
     await trio.sleep(LIFETIME_S + 0.05)
     assert await mounted.read_all("d/00020") == b"new"
     assert await mounted.read_all("d/00021") == b"new"
+
+
+async def test_a_file_that_was_opened_ahead_stays_open_no_longer_for_being_used(
+    mount: Mount, autojump_clock: MockClock
+) -> None:
+    """A server that tells nothing new of a file while it is open would be believed for twice as long."""
+    share = folder_of(50, features=Features.COMPOUND | Features.LEASES)
+    share.grants = Caching.READ | Caching.HANDLE
+    mounted = await mount(share)
+    await read_by_name(mounted, range(20))
+    await trio.sleep(0.8 * LIFETIME_S)
+    opens = share.calls["open"]
+    assert await mounted.read_all("d/00020") == b"00020" * 100
+    assert share.calls["open"] == opens  # it was opened ahead
+    assert share.open_files > 0
+    await trio.sleep(0.3 * LIFETIME_S)
+    assert share.open_files == 0
 
 
 async def test_a_file_deleted_after_an_open_ahead_is_gone_when_its_time_is_over(
