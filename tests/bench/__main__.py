@@ -1,4 +1,4 @@
-"""`./dev bench` and `./dev profile`: speed beside the others, round trips, and rows with floors; tables and figures."""
+"""`./dev bench` and `./dev profile`: speed beside the others, and round trips; tables and figures."""
 
 import argparse
 import contextlib
@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from tests.bench.clients import Ours
 from tests.bench.peers import fixed_ports
 from tests.bench.report import PAGE, as_json, figures_table, publish
-from tests.bench.rows import ROWS, Bench, Result
 from tests.bench.transfers import TRANSFERS
 from tests.bench.trees import TREES
 from tests.bench.trips import DIALECTS, Counted, as_table, count_trips
@@ -31,7 +29,7 @@ from tests.support.users import Installation, installation_for, ordinary_user
 WORKLOADS: Final = {workload.name: workload for workload in (*TRANSFERS, *TREES)}
 PROFILED_FUNCTIONS: Final = 30
 
-# Each mount of a profiled row leaves one profile in the folder that PROFILE names.
+# Each mount of a profiled workload leaves one profile in the folder that PROFILE names.
 PROFILED_START: Final = """#!/bin/sh
 exec '{interpreter}' -c '
 import cProfile, os, sys
@@ -43,21 +41,6 @@ finally:
     profile.dump_stats(os.path.join(os.environ["PROFILE"], str(os.getpid())))
 sys.exit(code)' "$@"
 """
-
-
-def print_table(console: Console, results: Sequence[Result]) -> None:
-    """Show the rows as people read them."""
-    table = Table(title="smbfuse beside the others, same server, same run")
-    for heading in ("row", "smbfuse", "others", "value", "wanted", ""):
-        table.add_column(heading)
-    for one in results:
-        wanted = f">= {one.floor:g}" if one.floor is not None else f"<= {one.ceiling:g}" if one.ceiling else "-"
-        verdict = "[green]ok[/]" if one.passed else "[red]MISSED[/]"
-        table.add_row(one.row, one.ours, one.theirs, f"{one.value:.3g} {one.unit}", wanted, verdict)
-    console.print(table)
-    for one in results:
-        for note in one.notes:
-            console.print(f"  {note}", markup=False)
 
 
 @contextlib.contextmanager
@@ -77,8 +60,8 @@ def profiling(installation: Installation, folder: Path) -> Iterator[Installation
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return what was asked for; ends the program where that is nonsense."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    named = f"{', '.join([*ROWS, *WORKLOADS])}; default: all, and the round trips. With --trips: words of operations"
-    parser.add_argument("rows", nargs="*", metavar="NAME", help=named)
+    named = f"{', '.join(WORKLOADS)}; default: all, and the round trips. With --trips: words of operations"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=named)
     parser.add_argument(
         "--trips", action="store_true", help="count round trips and requests by operation, nothing else"
     )
@@ -90,22 +73,12 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--publish", action="store_true", help=f"write {PAGE.name}, its picture and its figures")
     parser.add_argument("--profile", action="store_true", help="run one of them under a profiler instead")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.rows if name not in ROWS and name not in WORKLOADS]
+    unknown = [name for name in options.names if name not in WORKLOADS]
     if unknown and not options.trips:
-        parser.error(f"no such row: {', '.join(unknown)}; there are {', '.join([*ROWS, *WORKLOADS])}")
+        parser.error(f"no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
     if options.rounds < 1:
         parser.error("at least one round")
     return options
-
-
-def run_rows(bench: Bench, names: Sequence[str], dialects: Sequence[str], console: Console) -> list[Result]:
-    """Measure the rows that have floors."""
-    results = []
-    for name in names:
-        for vers in dialects or ["", *(["1.0"] if name == "find" else [])]:
-            console.print(f"measuring {name} {vers}".rstrip(), style="dim")
-            results.append(ROWS[name](bench, {"vers": vers} if vers else {}))
-    return results
 
 
 def profile(stage: Stage, name: str) -> None:
@@ -125,7 +98,7 @@ def compile_ahead(installation: Installation) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 0 if every floor, bar and target held, 1 if one did not, 3 if nothing can be measured."""
+    """Run what was asked for; 0 if every bar and target held, 1 if one did not, 3 if nothing can be measured."""
     options = parsed(arguments)
     for reason in (missing_samba(), missing_for_mounts()):
         if reason is not None:
@@ -133,8 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 3
     console = Console(width=None if sys.stdout.isatty() else 200)  # a log is as wide as its longest row
     user = ordinary_user()
-    everything = not options.rows and not options.trips and not options.profile
-    results: list[Result] = []
+    everything = not options.names and not options.trips and not options.profile
     measured: list[Measured] = []
     counted: list[Counted] = []
 
@@ -143,8 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def figures() -> dict[str, Any]:
         settings = {"rounds": options.rounds, "quick": options.quick, "full": options.full}
-        told = as_json(measured, counted, server, settings)
-        return {**told, "rows": [{**dataclasses.asdict(one), "passed": one.passed} for one in results]}
+        return as_json(measured, counted, server, settings)
 
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(samba_server(also_ports=fixed_ports()))
@@ -157,10 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         local = user.owns(stack.enter_context(public_folder("smbfuse-bench-")))
         stage = Stage(server, user, installation, options.quick, options.full, local, itertools.count())
         if not options.trips:
-            names = [name for name in ROWS if everything or name in options.rows]
-            bench = Bench(server, user, installation, 1 if options.profile else options.rounds, options.quick)
-            results = run_rows(bench, names, options.vers, console)
-            for name in [name for name in WORKLOADS if everything or name in options.rows]:
+            for name in [name for name in WORKLOADS if everything or name in options.names]:
                 if options.profile:
                     profile(stage, name)
                 else:
@@ -170,13 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.trips or everything:
             own = stack.enter_context(samba_server())
             dialects = options.vers or DIALECTS
-            wanted = options.rows if options.trips else ()
+            wanted = options.names if options.trips else ()
             counted = count_trips(own, user, installation, wanted=wanted, dialects=dialects, tell=tell)
         everything_told = figures()
     if options.profile:
         return 0
-    if results:
-        print_table(console, results)
     if measured:
         console.print(figures_table(measured))
         for line in everything_told["absent"]:
@@ -188,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.publish:
         publish(everything_told, measured, counted)
     missed = [verdict for one in measured for verdict in one.verdicts() if verdict.met is False]
-    return 0 if all(one.passed for one in results) and all(one.met for one in counted) and not missed else 1
+    return 0 if all(one.met for one in counted) and not missed else 1
 
 
 if __name__ == "__main__":

@@ -31,14 +31,15 @@ print(json.dumps({"cold": cold, "again": again}))
 
 READ_SMALL: Final = """
 import json, os, sys, time
-folder, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-began = time.perf_counter()
-for number in range(count):
-    descriptor = os.open(f"{folder}/{number:05}", os.O_RDONLY)
+folder, count, size, most_s = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+began, done = time.perf_counter(), 0
+while done < count and time.perf_counter() - began < most_s:
+    descriptor = os.open(f"{folder}/{done:05}", os.O_RDONLY)
     got = os.read(descriptor, size + 1)
     os.close(descriptor)
-    assert len(got) == size, (number, len(got))
-print(json.dumps({"files": count / (time.perf_counter() - began)}))
+    assert len(got) == size, (done, len(got))
+    done += 1
+print(json.dumps({"files": done / (time.perf_counter() - began)}))
 """
 
 CREATE: Final = """
