@@ -8,43 +8,65 @@ them, and what is left of it.
 
 What tells is the signal that a child may ask for when the thread that made it ends (PR_SET_PDEATHSIG in prctl(2)): that
 is our main thread, whatever becomes of the others. An end of the pipe without it means that nothing is left to free.
+
+The child is a shell, which needs a megabyte; another Python would need forty for each mount.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
+import subprocess
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Final, NoReturn, Self
+from types import TracebackType
+from typing import Final, Self
 
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
-_PR_SET_NAME: Final = 15
-_NAME: Final = b"smbfuse-heir"  # not what somebody means who kills every smbfuse; 15 bytes at most
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2); it outlasts an exec
 _TOLD: Final = signal.SIGUSR1
-# Meant for smbfuse, by a terminal or a manager of services, which send them to all of its processes.
-_NOT_FOR_US: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_LONGEST_PATH: Final = 4096
-_MOST_DESCRIPTORS: Final = 65536  # that may be open so early
+# What is meant for smbfuse (by a terminal, or a manager of services, which send it to all of its processes) is not for
+# the child. POSIX has a `read` end when a signal has a trap. Nothing here is named smbfuse: who kills every smbfuse by
+# name does not mean the one that is to clear up behind them.
+_PROGRAM: Final = """
+trap '' HUP INT QUIT TERM
+trap '[ -z "$abort" ] || echo 1 >"$abort"; exit' USR1
+echo
+read -r abort
+read -r end
+"""
+_SHELL: Final = "/bin/sh"
 
 
 class Survivor:
-    """The child. `with Survivor() as survivor:` around the life of a mount, before there are threads."""
+    """The child. `with Survivor() as survivor:` around the life of a mount, before there are threads.
+
+    A mount on a system without a shell does without.
+    """
 
     def __init__(self) -> None:
-        reading, self._writing = os.pipe()
-        ready, unready = os.pipe()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_US)
-        self._child = os.fork()
-        if not self._child:
-            _live(reading)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(reading)
-        os.close(unready)
-        os.read(ready, 1)  # nothing: until the child has closed its end
-        os.close(ready)
+        self._child: subprocess.Popen[bytes] | None
+        try:
+            self._child = subprocess.Popen(
+                [_SHELL, "-c", _PROGRAM],
+                cwd="/",
+                env={},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_ask_to_be_told,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            log.info("nobody clears up behind smbfuse if it is killed: %s", error)
+            self._child = None
+            return
+        assert self._child.stdout is not None
+        with self._child.stdout as ready:
+            ready.read(1)  # until it hears its signals
 
     def __enter__(self) -> Self:
         return self
@@ -53,47 +75,18 @@ class Survivor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End it: the mount has ended."""
-        os.close(self._writing)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._child, 0)
+        if self._child is not None:
+            self._child.communicate()
 
     def is_to_abort(self, path: Path) -> None:
         """Have it write to `path` should we be killed: the mount is there. Called once."""
+        if self._child is None or self._child.stdin is None:
+            return
         with contextlib.suppress(OSError):  # somebody has killed it: then the mount does without
-            os.write(self._writing, os.fsencode(path))
+            self._child.stdin.write(os.fsencode(path) + b"\n")
+            self._child.stdin.flush()
 
 
-class _Bereft(BaseException):
-    """Our parent's main thread has ended."""
-
-
-def _live(reading: int) -> NoReturn:
-    """Wait for one end or the other, in the child. Nothing here may return into the parent's frames."""
-    try:
-        os.setsid()
-        signal.signal(_TOLD, _hear)
-        libc = ctypes.CDLL(None)
-        libc.prctl(_PR_SET_NAME, _NAME, 0, 0, 0)
-        libc.prctl(_PR_SET_PDEATHSIG, int(_TOLD), 0, 0, 0)
-        os.closerange(0, reading)
-        os.closerange(reading + 1, _MOST_DESCRIPTORS)
-        _wait(reading)
-    finally:
-        os._exit(0)
-
-
-def _wait(reading: int) -> None:
-    path = b""
-    try:
-        while more := os.read(reading, _LONGEST_PATH):
-            path += more
-    except _Bereft:
-        os.set_blocking(reading, False)
-        with contextlib.suppress(BlockingIOError):
-            path += os.read(reading, _LONGEST_PATH)  # it may have been told in the same moment
-        if path:
-            Path(os.fsdecode(path)).write_text("1\n")
-
-
-def _hear(number: int, frame: FrameType | None) -> NoReturn:
-    raise _Bereft
+def _ask_to_be_told() -> None:
+    """Ask for the signal, in the child."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(_TOLD), 0, 0, 0)

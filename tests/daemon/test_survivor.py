@@ -1,6 +1,7 @@
 """The child that frees a killed mount: it writes when the main thread is gone, whatever else is left, and only then."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from smbfuse.daemon import survivor
 from tests.support.samba import wait_for
 from tests.support.users import ROOT
 
@@ -20,10 +22,11 @@ QUIET_S: Final = 0.5
 PROGRAM: Final = """
 import ctypes, sys, threading, time
 from pathlib import Path
-from smbfuse.daemon.survivor import Survivor
-with Survivor() as survivor:
-    survivor.is_to_abort(Path(sys.argv[1]))
-    print(survivor._child, flush=True)
+from smbfuse.daemon import survivor
+survivor._SHELL = "{shell}"
+with survivor.Survivor() as one:
+    one.is_to_abort(Path(sys.argv[1]))
+    print(one._child.pid if one._child else 0, flush=True)
     word = sys.stdin.readline()
     if word == "vanish\\n":
         threading.Thread(target=time.sleep, args=(600,)).start()
@@ -35,9 +38,9 @@ SYS_EXIT: Final = {"x86_64": 60, "aarch64": 93}
 class Parent:
     """A process that has a survivor, and the file that is to be written to."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shell: Path = Path("/bin/sh")) -> None:
         self.path = path
-        program = PROGRAM.format(exit=SYS_EXIT[os.uname().machine])
+        program = PROGRAM.format(exit=SYS_EXIT[os.uname().machine], shell=shell)
         command = [sys.executable, "-c", program, str(path)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -103,3 +106,26 @@ def test_a_parent_whose_survivor_was_killed_does_not_mind(parent: Parent) -> Non
     os.kill(parent.child, signal.SIGKILL)
     parent.say("end")
     assert parent.process.wait(SOON_S) == 0
+
+
+def test_a_system_without_a_shell_does_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(survivor, "_SHELL", str(tmp_path / "sh"))
+    with survivor.Survivor() as nobody:
+        nobody.is_to_abort(tmp_path / "abort")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shell", ["bash", "busybox", "ksh", "mksh", "yash", "zsh"])
+def test_any_shell_will_do(shell: str, tmp_path: Path, parent: Parent) -> None:
+    """The distributions' `sh` are not all the same."""
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"no {shell} here")
+    (tmp_path / "sh").symlink_to(found)
+    own = Parent(parent.path, shell=tmp_path / "sh")
+    try:
+        own.say("vanish")
+        assert wait_for(lambda: own.path.read_text() == "1\n", SOON_S)
+        assert wait_for(own.child_is_gone, SOON_S)
+    finally:
+        own.end()
