@@ -109,6 +109,9 @@ class FileTable:
                 try:
                     if not self._suits(file, read=read, write=write):
                         emptied = truncate and not file.handles()
+                        # Samba tells nothing new of a file while any handle of ours is left: who opens it again and
+                        # again would never see what programs on the server itself do to it.
+                        await self._closing.close_now(node.ino)
                         await self._opener.open(file, read=read, write=write, truncate=emptied)
                 finally:
                     if turn:
@@ -149,6 +152,8 @@ class FileTable:
                 log.debug("file=%r is not opened ahead: %s", file.path, error)
                 self.let_go_user(file)
 
+        for file in files:
+            await self._closing.close_now(file.node.ino)  # as `hold` does
         await self._opener.open_ahead(files, ended)
 
     def adopt(self, node: Node, share: Share, server: OpenFile, grant: Grant, *, write: bool) -> SharedFile:

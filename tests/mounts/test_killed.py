@@ -200,6 +200,7 @@ def test_nobody_waits_for_ever_though_the_kernel_was_just_being_told_of_a_name(
             killed.process.kill()
             code, _, said = killed.run_all("stat", point, timeout_s=SOON_S)
             assert code != 0
-            assert os.strerror(errno.ENOTCONN) in said
+            # Who asks in the very moment when the kernel is cut off hears that it was.
+            assert os.strerror(errno.ENOTCONN) in said or os.strerror(errno.ECONNABORTED) in said
             killed.process.wait(SOON_S)
         assert killed.mounted()
