@@ -170,7 +170,7 @@ async def test_a_break_of_what_is_about_to_be_closed_is_answered_by_the_close(
 async def test_what_is_about_to_be_closed_is_closed_before_it_is_opened_again(
     mount: Mount, autojump_clock: MockClock
 ) -> None:
-    """Samba tells nothing new of a file while a handle is left, and who reopens all the time leaves one all the time."""
+    """Samba tells nothing new of a file while a handle is left, and who reopens all the time would always leave one."""
     share = granting()
     share.add("f", b"text")
     mounted = await mount(share, cache=Cache(close_timeout_s=0.0))
